@@ -15,7 +15,7 @@ use crate::channel::{Receiver, Sender, Transport, channel, parts};
 use crate::sys::fds;
 use crate::sys::mapping::{Mapping, memfd, sized_memfd};
 use crate::task::codec;
-use crate::transport::ring::{Consumer, Place, Producer};
+use crate::transport::ring::{Consumer, Producer, RingPlace};
 use crate::transport::shm::RingSender;
 use crate::transport::{FrameHeader, attachment, header, mqueue, pipe, shm};
 use crate::{Descriptor, Message};
@@ -87,7 +87,7 @@ fn writes(script: &mut Script<'_>, len: usize) -> Vec<(u64, [u8; 8])> {
 
 /// The memory of a ring, as a peer may have left it, and as it changes.
 pub fn ring(data: &[u8]) {
-    const PLACE: Place = Place {
+    const PLACE: RingPlace = RingPlace {
         control: 0,
         data: 4096,
         capacity: 1024,

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::trial::{self, Report, Times};
+use super::trial::{self, Times, TrialReport};
 use super::{Advisor, Alone, Measured, Results, Together};
 use crate::sys::process::anonymous_bytes;
 use crate::sys::processors;
@@ -36,7 +36,7 @@ const MAX_WORKERS: usize = 64;
 
 /// How a task has ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Ending {
+enum TaskEnding {
     /// The result's bytes; `None`: they cannot be compared.
     Returned(Option<Vec<u8>>),
     Failed,
@@ -58,9 +58,9 @@ pub(super) fn measure<A: Message + Clone, R: Message>(
     let begin = Instant::now();
     let mut pooled = run_pooled(advisor, task, &inputs, &mut found)?;
     // Those that did not return are not run again: each would cost its limit, or a panic's lines.
-    let mut returned = pooled.iter().map(|ending| *ending != Ending::Failed);
+    let mut returned = pooled.iter().map(|ending| *ending != TaskEnding::Failed);
     inputs.retain(|_| returned.next().unwrap_or(false));
-    pooled.retain(|ending| *ending != Ending::Failed);
+    pooled.retain(|ending| *ending != TaskEnding::Failed);
     if inputs.is_empty() {
         return Ok(found);
     }
@@ -102,7 +102,7 @@ fn run_fresh<A: Message + Clone, R: Message>(
     task: fn(A) -> R,
     inputs: &[A],
     found: &mut Measured,
-) -> io::Result<Vec<(usize, Ending)>> {
+) -> io::Result<Vec<(usize, TaskEnding)>> {
     let step = inputs.len().div_ceil(FRESH);
     let chosen = (0..inputs.len()).step_by(step);
     let count = chosen.len();
@@ -111,7 +111,7 @@ fn run_fresh<A: Message + Clone, R: Message>(
     let mut running = VecDeque::new();
     let mut join = |(number, handle): (usize, JoinHandle<R>)| {
         let ending = join_within(handle, advisor.time_limit).map(result_bytes);
-        endings.push((number, ending.unwrap_or(Ending::Failed)));
+        endings.push((number, ending.unwrap_or(TaskEnding::Failed)));
     };
     for number in chosen {
         if running.len() >= found.processors.max(1) {
@@ -136,11 +136,11 @@ fn join_within<R: Message>(handle: JoinHandle<R>, time: Duration) -> Option<R> {
 }
 
 /// Nothing that a result needs, beside its bytes, can be compared.
-fn result_bytes<R: Message>(result: R) -> Ending {
+fn result_bytes<R: Message>(result: R) -> TaskEnding {
     let mut bytes = Vec::new();
     let descriptors = codec::encode(&result, &mut bytes);
     let can_be_compared = descriptors.is_ok_and(|descriptors| descriptors.is_empty());
-    Ending::Returned(can_be_compared.then_some(bytes))
+    TaskEnding::Returned(can_be_compared.then_some(bytes))
 }
 
 /// All inputs in a pool of processes: here failures are counted.
@@ -150,7 +150,7 @@ fn run_pooled<A: Message + Clone, R: Message>(
     task: fn(A) -> R,
     inputs: &[A],
     found: &mut Measured,
-) -> io::Result<Vec<Ending>> {
+) -> io::Result<Vec<TaskEnding>> {
     let pool = Pool::builder(Kind::Process)
         .workers(found.processors)
         .timeout(advisor.time_limit)
@@ -162,7 +162,7 @@ fn run_pooled<A: Message + Clone, R: Message>(
             Ok(result) => result_bytes(result),
             Err(why) => {
                 note_failure(found, &why);
-                Ending::Failed
+                TaskEnding::Failed
             }
         });
     }
@@ -189,11 +189,11 @@ fn note_failure(found: &mut Measured, why: &JoinError) {
 }
 
 fn compare_fresh(
-    once: &[(usize, Ending)],
-    twice: &[(usize, Ending)],
-    pooled: &[Ending],
+    once: &[(usize, TaskEnding)],
+    twice: &[(usize, TaskEnding)],
+    pooled: &[TaskEnding],
 ) -> Results {
-    let can_be_compared = |ending: &Ending| matches!(ending, Ending::Returned(Some(_)));
+    let can_be_compared = |ending: &TaskEnding| matches!(ending, TaskEnding::Returned(Some(_)));
     let returned = once.iter().filter(|(_, ending)| can_be_compared(ending));
     let pairs: Vec<_> = returned
         .map(|(number, ending)| (ending, pooled.get(*number)))
@@ -248,7 +248,7 @@ fn run_trial<A: Message + Clone, R: Message>(
     })
 }
 
-fn alone(report: &Report) -> Alone {
+fn alone(report: &TrialReport) -> Alone {
     let tasks = report.tasks.max(1);
     let time = report.time.max(Duration::from_nanos(1));
     Alone {
@@ -264,7 +264,7 @@ fn compare_kinds<A: Message + Clone, R: Message>(
     advisor: &Advisor,
     task: fn(A) -> R,
     inputs: &[A],
-    expected: &[Ending],
+    expected: &[TaskEnding],
     found: &mut Measured,
 ) -> io::Result<()> {
     let build = |kind| {
@@ -276,7 +276,7 @@ fn compare_kinds<A: Message + Clone, R: Message>(
     let (threads, processes) = (build(Kind::Thread)?, build(Kind::Process)?);
     let first = threads.map(task, inputs.iter().cloned());
     let in_the_program: Vec<_> = first
-        .map(|ended| ended.map_or(Ending::Failed, result_bytes))
+        .map(|ended| ended.map_or(TaskEnding::Failed, result_bytes))
         .collect();
     if found.results == Results::Same && in_the_program != expected {
         found.results = Results::DependOnTheProgram;
@@ -348,11 +348,11 @@ fn median(times: impl Iterator<Item = Duration>) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn returned(n: u8) -> Ending {
-        Ending::Returned(Some(vec![n]))
+    fn returned(n: u8) -> TaskEnding {
+        TaskEnding::Returned(Some(vec![n]))
     }
 
-    fn at(endings: Vec<Ending>) -> Vec<(usize, Ending)> {
+    fn at(endings: Vec<TaskEnding>) -> Vec<(usize, TaskEnding)> {
         endings.into_iter().enumerate().collect()
     }
 
@@ -385,16 +385,16 @@ mod tests {
     #[test]
     fn results_are_compared_where_they_can_be() {
         let compare =
-            |once, twice, pooled: Vec<Ending>| compare_fresh(&at(once), &at(twice), &pooled);
+            |once, twice, pooled: Vec<TaskEnding>| compare_fresh(&at(once), &at(twice), &pooled);
         let one = || vec![returned(1), returned(2)];
         assert_eq!(compare(one(), one(), one()), Results::Same);
         let other = vec![returned(1), returned(3)];
         assert_eq!(compare(one(), one(), other), Results::DependOnTasksBefore);
         let other = vec![returned(1), returned(3)];
         assert_eq!(compare(one(), other, one()), Results::Unknown);
-        let opaque = || vec![Ending::Returned(None)];
+        let opaque = || vec![TaskEnding::Returned(None)];
         assert_eq!(compare(opaque(), opaque(), opaque()), Results::Unknown);
-        let failed = || vec![Ending::Failed, returned(2)];
+        let failed = || vec![TaskEnding::Failed, returned(2)];
         assert_eq!(compare(failed(), failed(), failed()), Results::Same);
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the process found.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Report {
+pub(super) struct TrialReport {
     /// One task after another: how many, and the time of all.
     pub(super) tasks: u64,
     pub(super) time: Duration,
@@ -36,6 +36,6 @@ pub(super) fn start<A: crate::Message + Clone, R: crate::Message>(
     _inputs: Vec<A>,
     _workers: usize,
     _times: Times,
-) -> std::io::Result<crate::JoinHandle<Result<Report, String>>> {
+) -> std::io::Result<crate::JoinHandle<Result<TrialReport, String>>> {
     Err(std::io::ErrorKind::Unsupported.into())
 }

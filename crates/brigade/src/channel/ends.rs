@@ -19,7 +19,7 @@ use crate::task::carry;
 use crate::transport::header::ChannelHeader;
 use crate::transport::overflow::{OverflowSink, OverflowSource};
 use crate::transport::{
-    FrameContent, FrameHeader, FrameSink, FrameSource, Held, mqueue, pipe, shm, socket,
+    FrameContent, FrameHeader, FrameSink, FrameSource, HeldFrame, mqueue, pipe, shm, socket,
 };
 
 pub(super) fn create<T: Message>(
@@ -82,7 +82,7 @@ fn sink(over: Transport, mechanism: Option<OwnedFd>) -> io::Result<Box<dyn Frame
 #[derive(Default)]
 struct ReceiverState {
     bytes: Vec<u8>,
-    held: Option<Held>,
+    held: Option<HeldFrame>,
 }
 
 fn source(
@@ -291,7 +291,7 @@ impl<'de, T: Message> Deserialize<'de> for Receiver<T> {
             mechanism,
         } = end.take()?;
         let held = held.map(|(header, body, descriptors)| {
-            Ok(Held {
+            Ok(HeldFrame {
                 header: FrameHeader::from_bytes(&header)
                     // None, if they were lost.
                     .filter(|h| {

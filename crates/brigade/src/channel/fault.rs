@@ -14,17 +14,17 @@ thread_local! {
 
 /// What is remembered of a sending side's messages.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct SendFault {
     /// Of any thread.
     any: Mutex<Option<String>>,
     /// No other side that this process ever has is given the same.
     number: u64,
 }
 
-impl Fault {
-    pub(super) fn new() -> Fault {
+impl SendFault {
+    pub(super) fn new() -> SendFault {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Fault {
+        SendFault {
             any: Mutex::new(None),
             number: NEXT.fetch_add(1, Ordering::Relaxed),
         }

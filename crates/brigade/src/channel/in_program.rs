@@ -15,7 +15,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::NotAccepted;
-use super::fault::Fault;
+use super::fault::SendFault;
 use super::{Patience, Receiver, Sender, Transport, TryRecvError};
 use crate::Message;
 use crate::sys::carried::Carried;
@@ -38,7 +38,7 @@ pub(super) fn create<T: Message>(
     });
     let sender = SendSide {
         queue: Arc::clone(&queue),
-        fault: Fault::new(),
+        fault: SendFault::new(),
     };
     let receiver = ReceiveSide(Arc::new(ReceivingEnd { queue }));
     Ok((Sender::new(Arc::new(sender)), Receiver::new(receiver)))
@@ -112,7 +112,7 @@ fn wake_all(wakers: Vec<Waker>) {
 #[derive(Debug)]
 pub(super) struct SendSide {
     queue: Arc<Queue>,
-    fault: Fault,
+    fault: SendFault,
 }
 
 impl Drop for SendSide {
@@ -147,7 +147,7 @@ impl SendSide {
     }
 
     /// Why messages came back.
-    pub(super) fn fault(&self) -> &Fault {
+    pub(super) fn fault(&self) -> &SendFault {
         &self.fault
     }
 

@@ -22,7 +22,7 @@ use crate::task::contain::contained;
 
 /// A receiver's place with the reactor.
 #[derive(Debug)]
-pub(crate) struct Registration {
+pub(crate) struct ReactorRegistration {
     /// The process that it belongs to. A fork has a copy, and the same epoll(7) as its parent.
     process: Original,
     reactor: &'static Reactor,
@@ -32,13 +32,13 @@ pub(crate) struct Registration {
     descriptors: [OwnedFd; 3],
 }
 
-impl Registration {
+impl ReactorRegistration {
     /// Of what can be read when there may be something to receive, the link, and what tells of
     /// left-overs.
-    pub(crate) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<Registration> {
+    pub(crate) fn new(descriptors: [BorrowedFd<'_>; 3]) -> io::Result<ReactorRegistration> {
         let [readable, link, left_over] = descriptors;
         let reactor = Reactor::get()?;
-        let registration = Registration {
+        let registration = ReactorRegistration {
             process: Original::this_process(),
             reactor,
             key: reactor.next.fetch_add(1, Ordering::Relaxed),
@@ -67,7 +67,7 @@ impl Registration {
     }
 }
 
-impl Drop for Registration {
+impl Drop for ReactorRegistration {
     fn drop(&mut self) {
         // A fork would take its parent's out: the descriptors are the same.
         if !self.process.is_this_process() {
@@ -86,13 +86,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type CapacityWait = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
+type CapacityWakers = HashMap<u64, Arc<Mutex<Vec<Waker>>>>;
 
 #[derive(Debug)]
 struct Reactor {
     epoll: Epoll,
     next: AtomicU64,
-    waiting: Mutex<CapacityWait>,
+    waiting: Mutex<CapacityWakers>,
 }
 
 impl Reactor {
@@ -122,7 +122,7 @@ impl Reactor {
         Ok(reactor)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, CapacityWait> {
+    fn waiting(&self) -> MutexGuard<'_, CapacityWakers> {
         lock(&self.waiting)
     }
 

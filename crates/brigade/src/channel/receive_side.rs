@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 pub(super) use super::frame::Frame;
-use super::reactor::Registration;
+use super::reactor::ReactorRegistration;
 use super::{Patience, Transport, TryRecvError, usable};
 use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
@@ -34,7 +34,7 @@ pub(super) struct ReceiveSide {
     /// It was sent on, or may have been: then it is not the end of the channel when this is
     /// dropped.
     left: AtomicBool,
-    registration: OwnCell<Registration>,
+    registration: OwnCell<ReactorRegistration>,
     /// Readable while a thread that received has left something for others, which wait outside the
     /// lock, with `Select` or in async code: the mechanism may have told of it only once. Made when
     /// the first of them waits.
@@ -169,9 +169,9 @@ impl ReceiveSide {
     }
 
     /// Its place with the reactor, for futures that wait.
-    fn registration(&self) -> io::Result<&Registration> {
+    fn registration(&self) -> io::Result<&ReactorRegistration> {
         self.registration.get_or_try_init(|| {
-            Registration::new([
+            ReactorRegistration::new([
                 self.readable(),
                 self.link.as_fd(),
                 self.left_over()?.as_fd(),
@@ -189,7 +189,7 @@ impl ReceiveSide {
         Some(send(source.get(), self.fault.get().map(String::as_str)))
     }
 
-    fn lock(&self, deadline: Option<Instant>) -> Option<Locked<'_>> {
+    fn lock(&self, deadline: Option<Instant>) -> Option<SourceInUse<'_>> {
         // A source is never half-changed when a panic passes through: messages are decoded outside.
         let source = match deadline {
             None => self.source.lock().unwrap_or_else(PoisonError::into_inner),
@@ -198,11 +198,11 @@ impl ReceiveSide {
                 usable(self.source.lock_timeout(left))?
             }
         };
-        Some(Locked::new(self, source))
+        Some(SourceInUse::new(self, source))
     }
 
-    fn try_lock(&self) -> Option<Locked<'_>> {
-        Some(Locked::new(self, usable(self.source.try_lock())?))
+    fn try_lock(&self) -> Option<SourceInUse<'_>> {
+        Some(SourceInUse::new(self, usable(self.source.try_lock())?))
     }
 
     /// In a fork: a thread that the fork does not have had the lock when it was made, and may have
@@ -396,14 +396,14 @@ pub(super) fn sleep_until_any(receivers: &[&ReceiveSide], deadline: Option<Insta
 
 /// The source, in use. When it is let go of, the threads that wait outside are told of what is
 /// left.
-struct Locked<'s> {
+struct SourceInUse<'s> {
     side: &'s ReceiveSide,
     source: Option<MutexGuard<'s, Box<dyn FrameSource>>>,
 }
 
-impl<'s> Locked<'s> {
-    fn new(side: &'s ReceiveSide, source: MutexGuard<'s, Box<dyn FrameSource>>) -> Locked<'s> {
-        Locked {
+impl<'s> SourceInUse<'s> {
+    fn new(side: &'s ReceiveSide, source: MutexGuard<'s, Box<dyn FrameSource>>) -> SourceInUse<'s> {
+        SourceInUse {
             side,
             source: Some(source),
         }
@@ -424,7 +424,7 @@ impl<'s> Locked<'s> {
     }
 }
 
-impl Drop for Locked<'_> {
+impl Drop for SourceInUse<'_> {
     fn drop(&mut self) {
         let side = self.side;
         let more = side.left_over.get().is_some() && {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::NotAccepted;
-use super::fault::Fault;
+use super::fault::SendFault;
 use super::senders::{self, ChannelId};
 use super::{Patience, Transport};
 use crate::sync::liveness::LivenessTable;
@@ -37,7 +37,7 @@ pub(super) struct SendSide {
     liveness: Option<&'static LivenessTable>,
     /// How many processes had died when it was last made sure that the receiver had not.
     deaths: AtomicU32,
-    fault: Fault,
+    fault: SendFault,
     channel: Option<ChannelId>,
 }
 
@@ -67,7 +67,7 @@ impl SendSide {
             seen: AtomicU64::new(0),
             deaths: AtomicU32::new(liveness.map_or(0, |r| r.deaths().wrapping_sub(1))),
             liveness,
-            fault: Fault::new(),
+            fault: SendFault::new(),
             channel: None,
         }
     }
@@ -104,7 +104,7 @@ impl SendSide {
     }
 
     /// Why messages came back.
-    pub(super) fn fault(&self) -> &Fault {
+    pub(super) fn fault(&self) -> &SendFault {
         &self.fault
     }
 
@@ -194,7 +194,7 @@ impl SendSide {
         let Some(acquired) = locked else {
             return Err(NotAccepted::Full);
         };
-        let _locked = Locked(&self.shared);
+        let _locked = SendLock(&self.shared);
         if acquired == Acquired::OwnerDied {
             self.sink.recover(&self.shared);
         }
@@ -274,9 +274,9 @@ impl SendSide {
 }
 
 /// The senders' lock, to be let go of also in a panic.
-struct Locked<'g>(&'g ChannelHeader);
+struct SendLock<'g>(&'g ChannelHeader);
 
-impl Drop for Locked<'_> {
+impl Drop for SendLock<'_> {
     fn drop(&mut self) {
         self.0.lock().release();
     }

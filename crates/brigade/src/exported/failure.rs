@@ -37,10 +37,10 @@ use crate::{Cause, Crash, JoinError, Panic, Phase, Timeout};
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failure(Kind);
+pub struct Failure(FailureKind);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Kind {
+enum FailureKind {
     Panicked {
         message: String,
         location: Option<String>,
@@ -57,7 +57,7 @@ enum Kind {
     },
     TimedOut {
         limit: TimeLimit,
-        place: Option<Place>,
+        place: Option<OverrunPlace>,
         stderr: String,
     },
     Cancelled,
@@ -67,7 +67,7 @@ enum Kind {
 
 /// Where a task was that ran over its time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Place {
+struct OverrunPlace {
     pid: Option<u32>,
     phase: Option<Phase>,
     blocked: String,
@@ -79,12 +79,12 @@ impl Failure {
     /// What is told of this error.
     pub fn of(error: &JoinError) -> Failure {
         Failure(match error {
-            JoinError::Panicked(panic) => Kind::Panicked {
+            JoinError::Panicked(panic) => FailureKind::Panicked {
                 message: panic.message().to_owned(),
                 location: panic.location().map(str::to_owned),
                 backtrace: panic.backtrace().map(str::to_owned),
             },
-            JoinError::Crashed(crash) => Kind::Crashed {
+            JoinError::Crashed(crash) => FailureKind::Crashed {
                 cause: crash.cause().clone(),
                 pid: crash.pid(),
                 phase: crash.phase(),
@@ -93,9 +93,9 @@ impl Failure {
                 backtrace: crash.backtrace().map(str::to_owned),
                 innermost: crash.0.frames.innermost(),
             },
-            JoinError::TimedOut(timeout) => Kind::TimedOut {
+            JoinError::TimedOut(timeout) => FailureKind::TimedOut {
                 limit: timeout.limit(),
-                place: timeout.place().map(|place| Place {
+                place: timeout.place().map(|place| OverrunPlace {
                     pid: place.pid,
                     phase: place.phase,
                     blocked: place.blocked.clone(),
@@ -104,16 +104,16 @@ impl Failure {
                 }),
                 stderr: timeout.stderr().to_owned(),
             },
-            JoinError::Cancelled => Kind::Cancelled,
-            JoinError::Undeliverable(why) => Kind::Undeliverable(why.clone()),
-            JoinError::Closed => Kind::Closed,
+            JoinError::Cancelled => FailureKind::Cancelled,
+            JoinError::Undeliverable(why) => FailureKind::Undeliverable(why.clone()),
+            JoinError::Closed => FailureKind::Closed,
         })
     }
 
     /// A crash of which nothing is known but that it was one: the machine that ran the task, or the
     /// program on it, is gone.
     pub fn lost() -> Failure {
-        Failure(Kind::Crashed {
+        Failure(FailureKind::Crashed {
             cause: Cause::Lost,
             pid: 0,
             phase: Phase::Running,
@@ -127,7 +127,7 @@ impl Failure {
     /// The [deadline](crate::pool::TaskBuilder::deadline) of a task has passed, so long after it
     /// was submitted; whether it had begun to run.
     pub fn deadline(after: Duration, had_begun: bool) -> Failure {
-        Failure(Kind::TimedOut {
+        Failure(FailureKind::TimedOut {
             limit: TimeLimit::Deadline { after, had_begun },
             place: None,
             stderr: String::new(),
@@ -137,7 +137,7 @@ impl Failure {
     /// The same, of a task that was submitted so long before this machine's pool got it: a deadline
     /// that has passed says how long after that it was. Other errors stay what they are.
     pub fn submitted_earlier(mut self, by: Duration) -> Failure {
-        if let Kind::TimedOut {
+        if let FailureKind::TimedOut {
             limit: TimeLimit::Deadline { after, .. },
             ..
         } = &mut self.0
@@ -151,12 +151,12 @@ impl Failure {
     pub fn into_error(self, task: &str, started_at: &'static Location<'static>) -> JoinError {
         let task = TaskName::told(task, started_at);
         match self.0 {
-            Kind::Panicked {
+            FailureKind::Panicked {
                 message,
                 location,
                 backtrace,
             } => JoinError::Panicked(Panic::told(task, message, location, backtrace)),
-            Kind::Crashed {
+            FailureKind::Crashed {
                 cause,
                 pid,
                 phase,
@@ -177,7 +177,7 @@ impl Failure {
                 file: None,
                 file_error: None,
             }))),
-            Kind::TimedOut {
+            FailureKind::TimedOut {
                 limit,
                 place,
                 stderr,
@@ -190,9 +190,9 @@ impl Failure {
                     Timeout::at(task, limit, at, stderr)
                 }
             }),
-            Kind::Cancelled => JoinError::Cancelled,
-            Kind::Undeliverable(why) => JoinError::Undeliverable(why),
-            Kind::Closed => JoinError::Closed,
+            FailureKind::Cancelled => JoinError::Cancelled,
+            FailureKind::Undeliverable(why) => JoinError::Undeliverable(why),
+            FailureKind::Closed => JoinError::Closed,
         }
     }
 }

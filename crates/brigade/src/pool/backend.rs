@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::{process, thread};
-use crate::publish::{self, Registration, Source};
+use crate::publish::{self, PoolSource, Registration};
 use crate::sys::service_thread;
 
 /// A pool's workers.
@@ -60,8 +60,8 @@ pub(super) struct LastHandle {
 impl LastHandle {
     pub(super) fn new(backend: Backend) -> LastHandle {
         let source = match &backend {
-            Backend::Thread(pool) => Arc::downgrade(pool) as Weak<dyn Source>,
-            Backend::Process(pool) => Arc::downgrade(pool) as Weak<dyn Source>,
+            Backend::Thread(pool) => Arc::downgrade(pool) as Weak<dyn PoolSource>,
+            Backend::Process(pool) => Arc::downgrade(pool) as Weak<dyn PoolSource>,
         };
         LastHandle {
             _published: publish::register(source),

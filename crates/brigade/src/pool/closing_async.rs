@@ -24,11 +24,11 @@ pub struct WaitIdleAsync {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ShutdownAsync {
     idle: WaitIdleAsync,
-    step: Step,
+    step: ShutdownStep,
 }
 
 #[derive(Debug)]
-enum Step {
+enum ShutdownStep {
     Open,
     /// It was closed, and finishes what it has.
     Closed,
@@ -126,7 +126,7 @@ impl Pool {
     pub fn shutdown_async(&self) -> ShutdownAsync {
         ShutdownAsync {
             idle: self.wait_idle_async(),
-            step: Step::Open,
+            step: ShutdownStep::Open,
         }
     }
 }
@@ -181,17 +181,17 @@ impl Future for ShutdownAsync {
         if self.idle.pool.is_copy() {
             return Poll::Ready(());
         }
-        if let Step::Open = self.step {
+        if let ShutdownStep::Open = self.step {
             self.idle.pool.close();
-            self.step = Step::Closed;
+            self.step = ShutdownStep::Closed;
         }
-        if let Step::Closed = self.step {
+        if let ShutdownStep::Closed = self.step {
             if Pin::new(&mut self.idle).poll(context).is_pending() {
                 return Poll::Pending;
             }
             self.step = end(&self.idle.pool);
         }
-        if let Step::Ends(end) = &self.step {
+        if let ShutdownStep::Ends(end) = &self.step {
             // Cloned before, and dropped after, the lock: that is the executor's code.
             let waker = context.waker().clone();
             let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,19 +202,19 @@ impl Future for ShutdownAsync {
                 return Poll::Pending;
             }
             drop(end);
-            self.step = Step::Ended;
+            self.step = ShutdownStep::Ended;
         }
         Poll::Ready(())
     }
 }
 
 /// Ends the workers of a pool that is idle.
-fn end(pool: &Pool) -> Step {
+fn end(pool: &Pool) -> ShutdownStep {
     if let Backend::Thread(threads) = &pool.backend {
         if threads.is_own() {
             // Another thread would wait for this one's task; this one does not wait for itself.
             pool.shutdown();
-            return Step::Ended;
+            return ShutdownStep::Ended;
         }
     }
     let end = Arc::new(Mutex::new(End::default()));
@@ -235,9 +235,9 @@ fn end(pool: &Pool) -> Step {
     if waits.is_err() {
         // The system has no thread left.
         pool.shutdown();
-        return Step::Ended;
+        return ShutdownStep::Ended;
     }
-    Step::Ends(end)
+    ShutdownStep::Ends(end)
 }
 
 impl fmt::Debug for WaitIdleAsync {

@@ -53,9 +53,9 @@ use crate::{JoinHandle, Message};
 /// ```
 #[doc(alias = "initargs")]
 #[doc(alias = "broadcast")]
-pub struct Context<C>(Arc<Shared<C>>);
+pub struct Context<C>(Arc<SharedContext<C>>);
 
-struct Shared<C> {
+struct SharedContext<C> {
     value: C,
     #[cfg(all(target_os = "linux", not(brigade_portable)))]
     encoded: OnceLock<Result<Arc<process::EncodedContext>, String>>,
@@ -64,7 +64,7 @@ struct Shared<C> {
 impl<C> Context<C> {
     /// A context of this value. Nothing is encoded yet.
     pub fn new(value: C) -> Context<C> {
-        Context(Arc::new(Shared {
+        Context(Arc::new(SharedContext {
             value,
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
             encoded: OnceLock::new(),
@@ -166,10 +166,10 @@ impl Pool {
         let (context, inputs) = (context.into(), inputs.into_iter());
         let source = match &self.backend {
             Backend::Thread(pool) => {
-                map::Source::Threads(thread::Map::with_context(pool, context, task, inputs))
+                map::MapSource::Threads(thread::Map::with_context(pool, context, task, inputs))
             }
             Backend::Process(pool) => {
-                map::Source::Processes(process::Map::with_context(pool, &context, task, inputs))
+                map::MapSource::Processes(process::Map::with_context(pool, &context, task, inputs))
             }
         };
         Map::new(self.clone(), source)

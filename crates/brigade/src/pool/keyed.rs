@@ -15,17 +15,17 @@ use crate::{JoinError, Message};
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct MapKeyed<K, A, R, I> {
     results: MapUnordered<A, R, Values<K, I>>,
-    keys: Arc<Mutex<Keys<K>>>,
+    keys: Arc<Mutex<PulledKeys<K>>>,
 }
 
 /// The keys of the inputs that were pulled and whose results were not given.
-struct Keys<K> {
+struct PulledKeys<K> {
     /// The number of the first of `waiting`.
     first: usize,
     waiting: VecDeque<Option<K>>,
 }
 
-impl<K> Keys<K> {
+impl<K> PulledKeys<K> {
     fn take(&mut self, number: usize) -> Option<K> {
         let key = self
             .waiting
@@ -42,7 +42,7 @@ impl<K> Keys<K> {
 /// Inputs without their keys, which are put aside.
 pub(super) struct Values<K, I> {
     inputs: I,
-    keys: Arc<Mutex<Keys<K>>>,
+    keys: Arc<Mutex<PulledKeys<K>>>,
 }
 
 impl<K, A, I: Iterator<Item = (K, A)>> Iterator for Values<K, I> {
@@ -142,7 +142,7 @@ impl Pool {
         R: Message,
         I: IntoIterator<Item = (K, A)>,
     {
-        let keys = Arc::new(Mutex::new(Keys {
+        let keys = Arc::new(Mutex::new(PulledKeys {
             first: 0,
             waiting: VecDeque::new(),
         }));
@@ -150,7 +150,7 @@ impl Pool {
             inputs: inputs.into_iter(),
             keys: Arc::clone(&keys),
         };
-        let source: map::Source<A, R, _> = self.start_map(task, values);
+        let source: map::MapSource<A, R, _> = self.start_map(task, values);
         MapKeyed {
             results: MapUnordered::new(self.clone(), source),
             keys,

@@ -11,50 +11,50 @@ use super::{Pool, process, thread};
 use crate::{JoinError, Message};
 
 /// A map over a pool of either kind.
-pub(super) enum Source<A, R, I> {
+pub(super) enum MapSource<A, R, I> {
     Threads(thread::Map<A, R, I>),
     Processes(process::Map<A, R, I>),
     /// No worker has the task.
     Refused(RefusedMap<I>),
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
     /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`:
     /// there are no more.
     fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
         match self {
-            Source::Threads(map) => map.next_within(horizon),
-            Source::Processes(map) => map.next_within(horizon),
-            Source::Refused(map) => map.next_within(horizon),
+            MapSource::Threads(map) => map.next_within(horizon),
+            MapSource::Processes(map) => map.next_within(horizon),
+            MapSource::Refused(map) => map.next_within(horizon),
         }
     }
 }
 
 /// In a fork of the process that made the pool, where nothing is run.
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
     fn is_copy(&self) -> bool {
         match self {
-            Source::Threads(map) => map.is_copy(),
-            Source::Processes(map) => map.is_copy(),
-            Source::Refused(map) => map.is_copy(),
+            MapSource::Threads(map) => map.is_copy(),
+            MapSource::Processes(map) => map.is_copy(),
+            MapSource::Refused(map) => map.is_copy(),
         }
     }
 
     /// What was there before the fork.
     fn next_ready(&mut self) -> Option<(usize, Result<R, JoinError>)> {
         match self {
-            Source::Threads(map) => map.next_ready(),
-            Source::Processes(map) => map.next_ready(),
-            Source::Refused(map) => map.next_ready(),
+            MapSource::Threads(map) => map.next_ready(),
+            MapSource::Processes(map) => map.next_ready(),
+            MapSource::Refused(map) => map.next_ready(),
         }
     }
 
     /// Pulls an input that will not run. Gives its number.
     fn pass_over(&mut self) -> Option<usize> {
         match self {
-            Source::Threads(map) => map.pass_over(),
-            Source::Processes(map) => map.pass_over(),
-            Source::Refused(map) => map.pass_over(),
+            MapSource::Threads(map) => map.pass_over(),
+            MapSource::Processes(map) => map.pass_over(),
+            MapSource::Refused(map) => map.pass_over(),
         }
     }
 
@@ -64,9 +64,9 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
             return (0, Some(0));
         }
         let (least, most) = match self {
-            Source::Threads(map) => map.inputs_left(),
-            Source::Processes(map) => map.inputs_left(),
-            Source::Refused(map) => map.inputs_left(),
+            MapSource::Threads(map) => map.inputs_left(),
+            MapSource::Processes(map) => map.inputs_left(),
+            MapSource::Refused(map) => map.inputs_left(),
         };
         // Each input that was pulled has one.
         let due = self.pulled() - given;
@@ -78,9 +78,9 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
 
     fn pulled(&self) -> usize {
         match self {
-            Source::Threads(map) => map.pulled(),
-            Source::Processes(map) => map.pulled(),
-            Source::Refused(map) => map.pulled(),
+            MapSource::Threads(map) => map.pulled(),
+            MapSource::Processes(map) => map.pulled(),
+            MapSource::Refused(map) => map.pulled(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Source<A, R, I> {
 /// It has a handle of its pool, so that it borrows nothing.
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct MapUnordered<A, R, I> {
-    source: Source<A, R, I>,
+    source: MapSource<A, R, I>,
     /// Results that were given.
     given: usize,
     ended: bool,
@@ -99,7 +99,7 @@ pub struct MapUnordered<A, R, I> {
 }
 
 impl<A, R, I> MapUnordered<A, R, I> {
-    pub(super) fn new(pool: Pool, source: Source<A, R, I>) -> Self {
+    pub(super) fn new(pool: Pool, source: MapSource<A, R, I>) -> Self {
         MapUnordered {
             source,
             given: 0,
@@ -145,7 +145,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> FusedIterator for MapU
 /// It has a handle of its pool, so that it borrows nothing.
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Map<A, R, I> {
-    source: Source<A, R, I>,
+    source: MapSource<A, R, I>,
     /// The number of the first of `waiting`.
     next: usize,
     /// Those that came too early.
@@ -156,7 +156,7 @@ pub struct Map<A, R, I> {
 }
 
 impl<A, R, I> Map<A, R, I> {
-    pub(super) fn new(pool: Pool, source: Source<A, R, I>) -> Self {
+    pub(super) fn new(pool: Pool, source: MapSource<A, R, I>) -> Self {
         Map {
             source,
             next: 0,

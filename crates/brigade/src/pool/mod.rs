@@ -308,10 +308,12 @@ impl Pool {
         &self,
         task: fn(A) -> R,
         inputs: I,
-    ) -> map::Source<A, R, I> {
+    ) -> map::MapSource<A, R, I> {
         match &self.backend {
-            Backend::Thread(pool) => map::Source::Threads(thread::Map::new(pool, task, inputs)),
-            Backend::Process(pool) => map::Source::Processes(process::Map::new(pool, task, inputs)),
+            Backend::Thread(pool) => map::MapSource::Threads(thread::Map::new(pool, task, inputs)),
+            Backend::Process(pool) => {
+                map::MapSource::Processes(process::Map::new(pool, task, inputs))
+            }
         }
     }
 

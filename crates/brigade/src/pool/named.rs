@@ -85,11 +85,11 @@ impl Pool {
         &self,
         task: &NamedTask<A, R>,
         inputs: I,
-    ) -> map::Source<A, R, I> {
+    ) -> map::MapSource<A, R, I> {
         match &self.backend {
-            Backend::Thread(_) => map::Source::Refused(RefusedMap::new(why_not(task), inputs)),
+            Backend::Thread(_) => map::MapSource::Refused(RefusedMap::new(why_not(task), inputs)),
             Backend::Process(pool) => {
-                map::Source::Processes(process_pool::Map::named(pool, task, inputs))
+                map::MapSource::Processes(process_pool::Map::named(pool, task, inputs))
             }
         }
     }
@@ -106,15 +106,15 @@ fn why_not<A, R>(task: &NamedTask<A, R>) -> String {
 
 fn refused<A, R: Message>(task: &NamedTask<A, R>) -> JoinHandle<R> {
     let why = JoinError::Undeliverable(why_not(task));
-    JoinHandle(HandleInner::Pooled(Arc::new(Refused(Mutex::new(Some(
-        why,
-    ))))))
+    JoinHandle(HandleInner::Pooled(Arc::new(RefusedTask(Mutex::new(
+        Some(why),
+    )))))
 }
 
 /// A task that no thread runs: why not, until that is told.
-struct Refused(Mutex<Option<JoinError>>);
+struct RefusedTask(Mutex<Option<JoinError>>);
 
-impl Refused {
+impl RefusedTask {
     fn take<R>(&self) -> Result<R, JoinError> {
         let mut why = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Err(why
@@ -123,7 +123,7 @@ impl Refused {
     }
 }
 
-impl<R> Pending<R> for Refused {
+impl<R> Pending<R> for RefusedTask {
     fn wait(&self, _: Option<Instant>) -> Option<Result<R, JoinError>> {
         Some(self.take())
     }

@@ -16,7 +16,7 @@ use super::pool_size::PoolSize;
 use super::stacks::WorkerStack;
 use super::waiters::FutureWaiters;
 use crate::process::NamedTask;
-use crate::publish::{PoolPicture, Source};
+use crate::publish::{PoolPicture, PoolSource};
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
@@ -190,7 +190,7 @@ impl ProcessPool {
     }
 }
 
-impl Source for ProcessPool {
+impl PoolSource for ProcessPool {
     fn publish(&self) -> PoolPicture {
         match self.0 {}
     }

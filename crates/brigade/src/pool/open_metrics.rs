@@ -51,7 +51,7 @@ const BOUNDS: std::ops::RangeInclusive<u32> = 10..=40;
 #[doc(alias = "prometheus")]
 pub fn open_metrics<N: AsRef<str>>(pools: impl IntoIterator<Item = (N, PoolStats)>) -> String {
     let pools: Vec<_> = pools.into_iter().collect();
-    let mut text = Text {
+    let mut text = MetricsText {
         pools: &pools,
         text: String::new(),
     };
@@ -59,28 +59,28 @@ pub fn open_metrics<N: AsRef<str>>(pools: impl IntoIterator<Item = (N, PoolStats
     text.text
 }
 
-struct Text<'p, N> {
+struct MetricsText<'p, N> {
     pools: &'p [(N, PoolStats)],
     text: String,
 }
 
 /// Lines of one pool: what stands behind the name, a label and its value, and the number.
-type Lines = Vec<(&'static str, Option<(&'static str, String)>, f64)>;
+type MetricLines = Vec<(&'static str, Option<(&'static str, String)>, f64)>;
 
-fn plain(number: u64) -> Lines {
+fn plain(number: u64) -> MetricLines {
     vec![("", None, number as f64)]
 }
 
-fn total(number: u64) -> Lines {
+fn total(number: u64) -> MetricLines {
     vec![("_total", None, number as f64)]
 }
 
-fn labelled(label: &'static str, each: impl IntoIterator<Item = (String, u64)>) -> Lines {
+fn labelled(label: &'static str, each: impl IntoIterator<Item = (String, u64)>) -> MetricLines {
     let line = |(value, number)| ("_total", Some((label, value)), number as f64);
     each.into_iter().map(line).collect()
 }
 
-fn ended(stats: &PoolStats) -> Lines {
+fn ended(stats: &PoolStats) -> MetricLines {
     let crashed = stats.crashed.iter().map(|(_, n)| n).sum();
     let each = [
         (TaskOutcome::Returned, stats.done),
@@ -97,7 +97,7 @@ fn ended(stats: &PoolStats) -> Lines {
     )
 }
 
-fn replaced(stats: &PoolStats) -> Lines {
+fn replaced(stats: &PoolStats) -> MetricLines {
     let each = [
         ("restarted", stats.restarts),
         ("recycled", stats.recycled),
@@ -106,13 +106,13 @@ fn replaced(stats: &PoolStats) -> Lines {
     labelled("reason", each.map(|(reason, n)| (reason.to_owned(), n)))
 }
 
-fn crashes(stats: &PoolStats) -> Lines {
+fn crashes(stats: &PoolStats) -> MetricLines {
     let each = stats.crashed.iter();
     labelled("cause", each.map(|(cause, n)| (cause.to_string(), *n)))
 }
 
-fn task_seconds(stats: &PoolStats) -> Lines {
-    let mut lines: Lines = BOUNDS
+fn task_seconds(stats: &PoolStats) -> MetricLines {
+    let mut lines: MetricLines = BOUNDS
         .step_by(2)
         .map(|power| {
             let seconds = (1_u64 << power) as f64 / 1e9;
@@ -126,7 +126,7 @@ fn task_seconds(stats: &PoolStats) -> Lines {
     lines
 }
 
-impl<N: AsRef<str>> Text<'_, N> {
+impl<N: AsRef<str>> MetricsText<'_, N> {
     fn write(&mut self) {
         self.write_tasks_and_workers();
         self.write_bytes_and_times();
@@ -272,7 +272,7 @@ struct Family {
     sort: &'static str,
     unit: &'static str,
     help: &'static str,
-    lines: fn(&PoolStats) -> Lines,
+    lines: fn(&PoolStats) -> MetricLines,
 }
 
 fn family(
@@ -280,7 +280,7 @@ fn family(
     sort: &'static str,
     unit: &'static str,
     help: &'static str,
-    lines: fn(&PoolStats) -> Lines,
+    lines: fn(&PoolStats) -> MetricLines,
 ) -> Family {
     Family {
         name,

@@ -73,7 +73,7 @@ pub fn publish() -> io::Result<()> {
 }
 
 /// A pool, as it is published.
-pub(crate) trait Source: Send + Sync {
+pub(crate) trait PoolSource: Send + Sync {
     fn publish(&self) -> PoolPicture;
 }
 
@@ -113,7 +113,7 @@ struct KeptCrash {
 }
 
 /// The pools of this process. Those of its parent, if it is a fork, are not its own.
-struct Registry {
+struct PublishedPools {
     pools: Mutex<Pools>,
     crashes: Mutex<VecDeque<KeptCrash>>,
     is_published: AtomicBool,
@@ -123,10 +123,10 @@ struct Registry {
 #[derive(Default)]
 struct Pools {
     last: u64,
-    all: BTreeMap<u64, Weak<dyn Source>>,
+    all: BTreeMap<u64, Weak<dyn PoolSource>>,
 }
 
-static REGISTRY: PerProcess<Registry> = PerProcess::new(|| Registry {
+static REGISTRY: PerProcess<PublishedPools> = PerProcess::new(|| PublishedPools {
     pools: Mutex::default(),
     crashes: Mutex::default(),
     is_published: AtomicBool::new(false),
@@ -145,7 +145,7 @@ pub(crate) struct Registration {
 }
 
 /// Enters a pool, so that it is published if the program wants that, now or later.
-pub(crate) fn register(pool: Weak<dyn Source>) -> Registration {
+pub(crate) fn register(pool: Weak<dyn PoolSource>) -> Registration {
     let mut pools = lock(&REGISTRY.get().pools);
     pools.last += 1;
     let number = pools.last;
@@ -173,7 +173,7 @@ impl Drop for Registration {
 }
 
 /// A worker of this pool died.
-pub(crate) fn note_crash(pool: &dyn Source, crash: &Crash) {
+pub(crate) fn note_crash(pool: &dyn PoolSource, crash: &Crash) {
     let registry = REGISTRY.get();
     if !registry.is_published.load(Ordering::Relaxed) {
         return;
@@ -201,7 +201,7 @@ pub(crate) fn note_crash(pool: &dyn Source, crash: &Crash) {
 }
 
 /// The pools that there are, by number.
-fn pools() -> Vec<(u64, Arc<dyn Source>)> {
+fn pools() -> Vec<(u64, Arc<dyn PoolSource>)> {
     let pools = lock(&REGISTRY.get().pools);
     let alive = pools.all.iter();
     alive

@@ -44,7 +44,7 @@ impl Page {
         // From here on all writes go through that mapping, and that is only in this process.
         mapping::add_seals(&file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
         rustix::fs::fchmod(&file, Mode::RUSR).call("fchmod(2)")?;
-        let mut text = Text(memory);
+        let mut text = PageText(memory);
         text.head();
         text.write(&mut Writer::default());
         let blocked = Blocked::all();
@@ -59,9 +59,9 @@ impl Page {
 }
 
 /// The memory, which one thread writes.
-struct Text(Mapping);
+struct PageText(Mapping);
 
-impl Text {
+impl PageText {
     fn word(&self, at: usize) -> &AtomicU32 {
         assert!(at % 4 == 0 && at + 4 <= self.0.len());
         // SAFETY: within the mapping and aligned, for that begins on a page; the file is sealed

@@ -27,7 +27,7 @@ pub(super) struct Writer {
     names: HashMap<(usize, usize), String>,
 }
 
-struct Counts<'a>(&'a PoolStats);
+struct StatsText<'a>(&'a PoolStats);
 
 impl Writer {
     /// The state of all pools, in at most so many bytes.
@@ -99,7 +99,7 @@ impl Writer {
             None => out.push_str("null"),
         }
         out.push_str(r#","stats":{"#);
-        Counts(&pool.stats).write(out);
+        StatsText(&pool.stats).write(out);
         out.push_str(r#"},"list":["#);
         let mut left_out = 0;
         for worker in &pool.workers {
@@ -144,7 +144,7 @@ impl Writer {
     }
 }
 
-impl Counts<'_> {
+impl StatsText<'_> {
     fn write(&self, out: &mut String) {
         let PoolStats {
             stopped,
@@ -248,12 +248,12 @@ mod tests {
 
     use super::*;
     use crate::Kind;
-    use crate::publish::Source;
+    use crate::publish::PoolSource;
 
     /// A pool with more workers than there is room for, and names that need escaping.
     struct Large(usize);
 
-    impl Source for Large {
+    impl PoolSource for Large {
         fn publish(&self) -> PoolPicture {
             let task = TaskPicture {
                 function: 16,

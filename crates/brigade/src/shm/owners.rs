@@ -50,7 +50,7 @@ const POISONED: u32 = 5;
 
 /// One range's. All zero: it has no owner, for ever.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct OwnerEntry {
     lock: RawLock,
     state: AtomicU32,
     ticket: AtomicU64,
@@ -59,11 +59,11 @@ pub(super) struct Entry {
 // SAFETY: words of which every pattern is tolerated: a garbage holder is a dead one, an unknown
 // state is as `RETIRED`, and a ticket is a number. It has no pointers and nothing to drop, and is
 // written through shared references.
-unsafe impl ShmSafe for Entry {}
+unsafe impl ShmSafe for OwnerEntry {}
 
 /// Why a range is not to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum OwnerRefusal {
     /// The ticket is an old one, or was used.
     Used,
     /// The sender has not let go of it.
@@ -74,20 +74,24 @@ pub(super) enum Refused {
     Retired,
 }
 
-impl Refused {
+impl OwnerRefusal {
     pub(super) fn text(self) -> &'static str {
         match self {
-            Refused::Used => "a part of a region that has arrived already, or was sent again since",
-            Refused::Kept => {
+            OwnerRefusal::Used => {
+                "a part of a region that has arrived already, or was sent again since"
+            }
+            OwnerRefusal::Kept => {
                 "a part of a region that its sender keeps: to send it is to give it away"
             }
-            Refused::Owned => "a part of a region that a live worker has",
-            Refused::Retired => "a part of a region that was split, joined or frozen meanwhile",
+            OwnerRefusal::Owned => "a part of a region that a live worker has",
+            OwnerRefusal::Retired => {
+                "a part of a region that was split, joined or frozen meanwhile"
+            }
         }
     }
 }
 
-impl Entry {
+impl OwnerEntry {
     /// This process owns it, from now on.
     fn begin(&self) {
         self.lock.try_acquire();
@@ -95,10 +99,10 @@ impl Entry {
     }
 
     /// The ticket for a message that carries it. The caller is the owner.
-    pub(super) fn send(&self) -> Result<u64, Refused> {
+    pub(super) fn send(&self) -> Result<u64, OwnerRefusal> {
         // Not so if a peer has scribbled over it, or in a fork of the owner.
         if self.lock.holder() != Some(Token::mine()) {
-            return Err(Refused::Owned);
+            return Err(OwnerRefusal::Owned);
         }
         let ticket = self.ticket.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.state.store(LEAVING, Ordering::Relaxed);
@@ -127,7 +131,7 @@ impl Entry {
     }
 
     /// Makes this process the owner, for a message with this ticket.
-    pub(super) fn receive(&self, ticket: u64) -> Result<(), Refused> {
+    pub(super) fn receive(&self, ticket: u64) -> Result<(), OwnerRefusal> {
         let patience = Instant::now() + PATIENCE;
         let is_on_its_way = || {
             let state = self.state.load(Ordering::Relaxed);
@@ -135,11 +139,11 @@ impl Entry {
         };
         loop {
             if !is_on_its_way() {
-                return Err(Refused::Used);
+                return Err(OwnerRefusal::Used);
             }
             let now = Instant::now();
             if now >= patience {
-                return Err(Refused::Kept);
+                return Err(OwnerRefusal::Kept);
             }
             let Some(acquired) = self.lock.acquire(Some(now + LOOK_EVERY)) else {
                 continue;
@@ -150,14 +154,14 @@ impl Entry {
             }
             self.note_death(acquired);
             self.lock.release_to_all();
-            return Err(Refused::Used);
+            return Err(OwnerRefusal::Used);
         }
     }
 
     /// Makes this process the owner, if no live process is. Whether the range is whole.
-    pub(super) fn recover(&self) -> Result<bool, Refused> {
+    pub(super) fn recover(&self) -> Result<bool, OwnerRefusal> {
         let Some(acquired) = self.lock.try_acquire() else {
-            return Err(Refused::Owned);
+            return Err(OwnerRefusal::Owned);
         };
         self.note_death(acquired);
         let whole = match self.state.load(Ordering::Relaxed) {
@@ -165,7 +169,7 @@ impl Entry {
             POISONED => false,
             _ => {
                 self.lock.release_to_all();
-                return Err(Refused::Retired);
+                return Err(OwnerRefusal::Retired);
             }
         };
         // A message that carries it is good for nothing now.
@@ -195,7 +199,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Owners {
     count: usize,
-    table: Mutex<Option<Shared<[Entry]>>>,
+    table: Mutex<Option<Shared<[OwnerEntry]>>>,
 }
 
 impl Owners {
@@ -208,7 +212,7 @@ impl Owners {
     }
 
     /// Of a range that has arrived.
-    pub(super) fn of(table: Shared<[Entry]>) -> Arc<Owners> {
+    pub(super) fn of(table: Shared<[OwnerEntry]>) -> Arc<Owners> {
         Arc::new(Owners {
             count: table.len(),
             table: Mutex::new(Some(table)),
@@ -216,7 +220,7 @@ impl Owners {
     }
 
     /// The table, if there is one.
-    pub(super) fn get(&self) -> Option<Shared<[Entry]>> {
+    pub(super) fn get(&self) -> Option<Shared<[OwnerEntry]>> {
         self.table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -224,13 +228,13 @@ impl Owners {
     }
 
     /// The table, made if there is none. All that was not sent is this process's.
-    pub(super) fn make(&self) -> io::Result<Shared<[Entry]>> {
+    pub(super) fn make(&self) -> io::Result<Shared<[OwnerEntry]>> {
         let mut made = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = &*made {
             return Ok(table.clone());
         }
-        let table = Shared::<[Entry]>::zeroed(self.count)?;
-        table.iter().for_each(Entry::begin);
+        let table = Shared::<[OwnerEntry]>::zeroed(self.count)?;
+        table.iter().for_each(OwnerEntry::begin);
         *made = Some(table.clone());
         Ok(table)
     }

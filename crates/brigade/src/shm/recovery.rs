@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use super::owners::{Entry, Owners, Refused};
+use super::owners::{OwnerEntry, OwnerRefusal, Owners};
 use super::region::RegionHandle;
 use super::{Shared, ShmSafe, Writable};
 
@@ -40,7 +40,7 @@ pub struct Recovery<T: ?Sized + ShmSafe> {
     region: RegionHandle,
     elements: Range<usize>,
     all: usize,
-    table: Shared<[Entry]>,
+    table: Shared<[OwnerEntry]>,
     index: usize,
     of: PhantomData<fn() -> Box<T>>,
 }
@@ -50,7 +50,7 @@ impl<T: ShmSafe> Recovery<[T]> {
         region: RegionHandle,
         elements: Range<usize>,
         all: usize,
-        table: Shared<[Entry]>,
+        table: Shared<[OwnerEntry]>,
         index: usize,
     ) -> Recovery<[T]> {
         Recovery {
@@ -79,7 +79,7 @@ impl<T: ShmSafe> Recovery<[T]> {
             return Err(RecoverError::Retired);
         };
         let whole = entry.recover().map_err(|refused| match refused {
-            Refused::Retired => RecoverError::Retired,
+            OwnerRefusal::Retired => RecoverError::Retired,
             _ => RecoverError::Owned,
         })?;
         let owners = Owners::of(self.table.clone());

@@ -51,7 +51,7 @@ static REGIONS: Mutex<BTreeMap<Id, Weak<Region>>> = Mutex::new(BTreeMap::new());
 
 /// Which process has made a region.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Origin {
+enum RegionMaker {
     Here,
     /// A peer that may be hostile.
     Elsewhere,
@@ -147,23 +147,23 @@ impl Region {
             liveness::expect_forks();
         }
         add_seals(&file, seals)
-            .and_then(|()| Region::open(file, Origin::Here, false))
+            .and_then(|()| Region::open(file, RegionMaker::Here, false))
             .needed_to("share memory")
     }
 
     /// Maps a draft as it is, for owners of its ranges: it can be [frozen](Self::freeze) later.
     pub(crate) fn exclusive(file: Draft) -> io::Result<Arc<Region>> {
-        Region::open(file, Origin::Here, true).needed_to("make shared memory")
+        Region::open(file, RegionMaker::Here, true).needed_to("make shared memory")
     }
 
     /// The region that a descriptor from anywhere is of.
     pub(crate) fn receive(file: OwnedFd) -> io::Result<Arc<Region>> {
-        Region::open(file, Origin::Elsewhere, false).needed_to("receive shared memory")
+        Region::open(file, RegionMaker::Elsewhere, false).needed_to("receive shared memory")
     }
 
     /// As [`receive`](Self::receive), of a region whose ranges have owners.
     pub(crate) fn receive_exclusive(file: OwnedFd) -> io::Result<Arc<Region>> {
-        Region::open(file, Origin::Elsewhere, true).needed_to("receive shared memory")
+        Region::open(file, RegionMaker::Elsewhere, true).needed_to("receive shared memory")
     }
 
     /// The ranges of it that this process owns.
@@ -209,7 +209,7 @@ impl Region {
         })
     }
 
-    fn open(file: OwnedFd, origin: Origin, exclusive: bool) -> io::Result<Arc<Region>> {
+    fn open(file: OwnedFd, origin: RegionMaker, exclusive: bool) -> io::Result<Arc<Region>> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         // What is no memory file has no seals.
         let seals = match rustix::fs::fcntl_get_seals(&file) {
@@ -254,7 +254,7 @@ impl Region {
         if let Some(region) = listed {
             return as_wanted(region);
         }
-        if origin == Origin::Elsewhere && !is_all_there(&file, len, frozen)? {
+        if origin == RegionMaker::Elsewhere && !is_all_there(&file, len, frozen)? {
             return Err(invalid("a region whose memory is not all there"));
         }
 

@@ -326,32 +326,32 @@ impl<T: ?Sized + ShmSafe + PartialEq> PartialEq for Shared<T> {
 impl<T: ?Sized + ShmSafe + Eq> Eq for Shared<T> {}
 
 /// As bytes it is the number of its descriptor, and how many values are in it.
-type Wire = (u32, u64);
+type SharedWire = (u32, u64);
 
 impl<T: ShmSafe> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire: Wire = (Region::attach(&self.region)?, 1);
+        let wire: SharedWire = (Region::attach(&self.region)?, 1);
         wire.serialize(serializer)
     }
 }
 
 impl<T: ShmSafe> Serialize for Shared<[T]> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire: Wire = (Region::attach(&self.region)?, self.at.len() as u64);
+        let wire: SharedWire = (Region::attach(&self.region)?, self.at.len() as u64);
         wire.serialize(serializer)
     }
 }
 
 impl<'de, T: ShmSafe> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shared<T>, D::Error> {
-        let (number, count) = Wire::deserialize(deserializer)?;
+        let (number, count) = SharedWire::deserialize(deserializer)?;
         Shared::<T>::received(number, count).map_err(D::Error::custom)
     }
 }
 
 impl<'de, T: ShmSafe> Deserialize<'de> for Shared<[T]> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shared<[T]>, D::Error> {
-        let (number, count) = Wire::deserialize(deserializer)?;
+        let (number, count) = SharedWire::deserialize(deserializer)?;
         Shared::<[T]>::received(number, count).map_err(D::Error::custom)
     }
 }

@@ -108,7 +108,7 @@ pub struct Writable<T: ?Sized + ShmSafe> {
     /// Where it begins, in elements, and how many the region has.
     from: usize,
     all: usize,
-    place: Place,
+    place: OwnedBytes,
 }
 
 // SAFETY: it gives out `&mut T` to a holder that has it mutably, and `&T` to one that has it
@@ -119,7 +119,7 @@ unsafe impl<T: ?Sized + ShmSafe> Sync for Writable<T> {}
 
 /// Bytes of a region that this process owns, and what says so.
 #[derive(Debug)]
-struct Place {
+struct OwnedBytes {
     /// `None`: it is no place any more.
     region: Option<Arc<Region>>,
     bytes: Range<usize>,
@@ -128,7 +128,7 @@ struct Place {
     index: usize,
 }
 
-impl Place {
+impl OwnedBytes {
     fn region(&self) -> &Arc<Region> {
         // Only what consumes the value takes it out.
         self.region.as_ref().expect("a place in a region")
@@ -145,7 +145,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OwnedBytes {
     fn drop(&mut self) {
         let Some(region) = self.region.take() else {
             return;
@@ -239,7 +239,7 @@ impl<T: ShmSafe> Writable<[T]> {
             at: NonNull::slice_from_raw_parts(at.cast(), elements.len()),
             from: elements.start,
             all,
-            place: Place {
+            place: OwnedBytes {
                 region: Some(region),
                 bytes,
                 owners,

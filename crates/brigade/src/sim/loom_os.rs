@@ -49,7 +49,7 @@ pub(crate) fn be(n: u32) {
     MINE.with(|mine| mine.set(Token(n)));
 }
 
-struct World {
+struct LoomWorld {
     epoch: AtomicU32,
     dead: [AtomicU32; PROCESSES],
     /// The sleepers, each with its word, in the order in which they are woken.
@@ -57,7 +57,7 @@ struct World {
 }
 
 loom::lazy_static! {
-    static ref WORLD: World = World {
+    static ref WORLD: LoomWorld = LoomWorld {
         epoch: AtomicU32::new(0),
         dead: std::array::from_fn(|_| AtomicU32::new(0)),
         asleep: Mutex::new(Vec::new()),

@@ -20,9 +20,9 @@ use crate::channel::Sender;
 /// Where there is no supervisor nothing is said, and nothing asks to stop: so a task can be run and
 /// tested by itself.
 #[derive(Clone, Default)]
-pub struct Context(Option<Arc<Inner>>);
+pub struct Context(Option<Arc<ContextData>>);
 
-struct Inner {
+struct ContextData {
     line: Line,
     voice: Mutex<Voice>,
     is_ready: AtomicBool,
@@ -38,12 +38,12 @@ pub(super) enum Voice {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<ContextData>>> = const { RefCell::new(None) };
 }
 
 impl Context {
     pub(super) fn new(line: Line, voice: Voice) -> Context {
-        Context(Some(Arc::new(Inner {
+        Context(Some(Arc::new(ContextData {
             line,
             voice: Mutex::new(voice),
             is_ready: AtomicBool::new(false),
@@ -141,7 +141,7 @@ impl Context {
 }
 
 /// Puts back the context that was there before a task.
-struct Restored(Option<Arc<Inner>>);
+struct Restored(Option<Arc<ContextData>>);
 
 impl Drop for Restored {
     fn drop(&mut self) {

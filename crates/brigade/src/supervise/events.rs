@@ -99,10 +99,10 @@ const CAPACITY: usize = 1024;
 /// process it ends at once. A reader that does not read holds nothing up: 1,024 events are kept,
 /// then the oldest are lost, and [`What::Missed`] stands in their place.
 #[derive(Debug)]
-pub struct Events(Arc<Queue>);
+pub struct Events(Arc<EventQueue>);
 
 #[derive(Debug)]
-struct Queue {
+struct EventQueue {
     /// A fork of the process has no thread that tells.
     host: Original,
     state: Mutex<Queued>,
@@ -116,7 +116,7 @@ struct Queued {
     is_closed: bool,
 }
 
-impl Queue {
+impl EventQueue {
     fn lock(&self) -> MutexGuard<'_, Queued> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,7 +206,7 @@ impl Queued {
 /// The readers of the events of one supervisor, or of one run of it. When this is gone there will
 /// be no more events.
 #[derive(Debug, Default)]
-pub(super) struct Readers(Mutex<Vec<Weak<Queue>>>);
+pub(super) struct Readers(Mutex<Vec<Weak<EventQueue>>>);
 
 impl Drop for Readers {
     fn drop(&mut self) {
@@ -222,7 +222,7 @@ impl Drop for Readers {
 
 impl Readers {
     pub(super) fn add(&self) -> Events {
-        let queue = Arc::new(Queue {
+        let queue = Arc::new(EventQueue {
             host: Original::this_process(),
             state: Mutex::default(),
             came: Condvar::new(),

@@ -9,7 +9,7 @@ use super::child::Child;
 use super::events::{Events, Readers};
 use super::exit::{ChildError, Reason, Report, Told};
 use super::inbox::{Inbox, Note};
-use super::request::{ChildInfo, ChildReplyTo, Counts, Request};
+use super::request::{ChildInfo, ChildReplyTo, Counts, HandleRequest};
 use crate::sys::original::Original;
 
 /// What a supervisor's thread and its handles share.
@@ -108,7 +108,7 @@ impl Handle {
             })
     }
 
-    pub(super) fn put(&self, request: Request) {
+    pub(super) fn put(&self, request: HandleRequest) {
         if !self.0.is_copy() {
             // Where it has ended, nothing answers: the reply channel in the request is dropped,
             // which says so.
@@ -116,7 +116,7 @@ impl Handle {
         }
     }
 
-    fn ask<T>(&self, request: impl FnOnce(mpsc::Sender<T>) -> Request) -> Option<T> {
+    fn ask<T>(&self, request: impl FnOnce(mpsc::Sender<T>) -> HandleRequest) -> Option<T> {
         if self.0.is_out_of_reach() {
             return None;
         }
@@ -127,7 +127,7 @@ impl Handle {
 
     fn ask_of_child(
         &self,
-        request: impl FnOnce(ChildReplyTo) -> Request,
+        request: impl FnOnce(ChildReplyTo) -> HandleRequest,
     ) -> Result<ChildInfo, ChildError> {
         self.ask(request).unwrap_or(Err(ChildError::Closed))
     }
@@ -138,7 +138,7 @@ impl Handle {
     /// There is a child of that name already; it did not start, and is then forgotten; it was
     /// stopped before it was up; the supervisor has ended.
     pub fn start_child(&self, child: Child) -> Result<ChildInfo, ChildError> {
-        self.ask_of_child(|reply_to| Request::Start(Box::new(child), reply_to))
+        self.ask_of_child(|reply_to| HandleRequest::Start(Box::new(child), reply_to))
     }
 
     /// Stops a child, and waits until it has stopped. It stays known to its supervisor, which does
@@ -147,7 +147,7 @@ impl Handle {
     /// # Errors
     /// There is no such child; the supervisor has ended.
     pub fn terminate_child(&self, name: &str) -> Result<(), ChildError> {
-        self.ask_of_child(|reply_to| Request::Terminate(name.to_owned(), reply_to))
+        self.ask_of_child(|reply_to| HandleRequest::Terminate(name.to_owned(), reply_to))
             .map(drop)
     }
 
@@ -157,7 +157,7 @@ impl Handle {
     /// There is no such child, or it runs, or is about to be restarted; it did not start; it was
     /// stopped before it was up; the supervisor has ended.
     pub fn restart_child(&self, name: &str) -> Result<ChildInfo, ChildError> {
-        self.ask_of_child(|reply_to| Request::Restart(name.to_owned(), reply_to))
+        self.ask_of_child(|reply_to| HandleRequest::Restart(name.to_owned(), reply_to))
     }
 
     /// Forgets a child that does not run.
@@ -165,14 +165,14 @@ impl Handle {
     /// # Errors
     /// There is no such child, or it runs, or is about to be restarted; the supervisor has ended.
     pub fn delete_child(&self, name: &str) -> Result<(), ChildError> {
-        self.ask_of_child(|reply_to| Request::Delete(name.to_owned(), reply_to))
+        self.ask_of_child(|reply_to| HandleRequest::Delete(name.to_owned(), reply_to))
             .map(drop)
     }
 
     /// Its children, in the order in which they are started. None if it has ended.
     #[doc(alias = "which_children")]
     pub fn children(&self) -> Vec<ChildInfo> {
-        self.ask(Request::Children).unwrap_or_default()
+        self.ask(HandleRequest::Children).unwrap_or_default()
     }
 
     /// How many children it has.
@@ -183,7 +183,7 @@ impl Handle {
 
     /// A child that is a supervisor, if it runs. When it is restarted, that is another one.
     pub fn supervisor(&self, name: &str) -> Option<Handle> {
-        self.ask(|reply_to| Request::Supervisor(name.to_owned(), reply_to))
+        self.ask(|reply_to| HandleRequest::Supervisor(name.to_owned(), reply_to))
     }
 
     /// What it tells from now on. See [`Supervisor::events`](super::Supervisor::events).
@@ -199,13 +199,13 @@ impl Handle {
     /// Stops its children, the last one first, each within its grace time, and waits until that is
     /// done. If it is ending already, waits for that.
     pub fn shutdown(&self) -> Report {
-        self.put(Request::Shutdown);
+        self.put(HandleRequest::Shutdown);
         self.join()
     }
 
     /// Kills all its children at once, lets go of its threads, and waits until that is done.
     pub fn abort(&self) -> Report {
-        self.put(Request::Abort);
+        self.put(HandleRequest::Abort);
         self.join()
     }
 

@@ -7,11 +7,11 @@ use std::task::Wake;
 use std::time::Instant;
 
 use super::exit::Report;
-use super::request::Request;
+use super::request::HandleRequest;
 
 /// Which run of which child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct RunId {
     /// Of the child, for as long as its supervisor knows it.
     pub(super) child: u64,
     /// Of that child's runs.
@@ -21,12 +21,12 @@ pub(super) struct Run {
 #[derive(Debug)]
 pub(super) enum Note {
     /// The run's task may have ended, or may have said that it is ready.
-    Look(Run),
+    Look(RunId),
     /// A supervisor: all its children are up.
-    Ready(Run),
+    Ready(RunId),
     /// A supervisor has ended.
-    Ended(Run, Report),
-    Request(Request),
+    Ended(RunId, Report),
+    Request(HandleRequest),
 }
 
 /// A queue with one reader.
@@ -94,7 +94,7 @@ impl Inbox {
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) run: Run,
+    pub(super) run: RunId,
 }
 
 impl Address {

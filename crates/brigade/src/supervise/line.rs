@@ -26,7 +26,7 @@ pub(super) enum Line {
     Local(Arc<Words>),
     /// To a process.
     #[cfg(all(target_os = "linux", not(brigade_portable)))]
-    Region(remote::Region),
+    Region(remote::LineRegion),
 }
 
 /// A line to a process.
@@ -41,16 +41,16 @@ pub(super) mod remote {
 
     /// It travels there as it is.
     #[derive(Clone, Debug, Serialize, Deserialize)]
-    pub(in crate::supervise) struct Region(pub(super) Shared<Words>);
+    pub(in crate::supervise) struct LineRegion(pub(super) Shared<Words>);
 
-    impl Region {
-        pub(in crate::supervise) fn new() -> io::Result<Region> {
-            Shared::new(Words::default()).map(Region)
+    impl LineRegion {
+        pub(in crate::supervise) fn new() -> io::Result<LineRegion> {
+            Shared::new(Words::default()).map(LineRegion)
         }
     }
 
-    impl From<Region> for Line {
-        fn from(region: Region) -> Line {
+    impl From<LineRegion> for Line {
+        fn from(region: LineRegion) -> Line {
             Line::Region(region)
         }
     }

@@ -12,7 +12,7 @@ use crate::Kind;
 pub(super) type ReplyTo<T> = mpsc::Sender<T>;
 pub(super) type ChildReplyTo = ReplyTo<Result<ChildInfo, ChildError>>;
 
-pub(super) enum Request {
+pub(super) enum HandleRequest {
     Start(Box<Child>, ChildReplyTo),
     Terminate(String, ChildReplyTo),
     Restart(String, ChildReplyTo),
@@ -23,17 +23,17 @@ pub(super) enum Request {
     Abort,
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for HandleRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Request::Start(..) => "Start",
-            Request::Terminate(..) => "Terminate",
-            Request::Restart(..) => "Restart",
-            Request::Delete(..) => "Delete",
-            Request::Children(..) => "Children",
-            Request::Supervisor(..) => "Supervisor",
-            Request::Shutdown => "Shutdown",
-            Request::Abort => "Abort",
+            HandleRequest::Start(..) => "Start",
+            HandleRequest::Terminate(..) => "Terminate",
+            HandleRequest::Restart(..) => "Restart",
+            HandleRequest::Delete(..) => "Delete",
+            HandleRequest::Children(..) => "Children",
+            HandleRequest::Supervisor(..) => "Supervisor",
+            HandleRequest::Shutdown => "Shutdown",
+            HandleRequest::Abort => "Abort",
         })
     }
 }

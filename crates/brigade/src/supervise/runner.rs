@@ -11,10 +11,10 @@ use super::child::Launcher;
 use super::events::{Teller, What};
 use super::exit::{ChildEnd, Exit, LetGo, Report, Told};
 use super::handle::{Core, Handle};
-use super::inbox::{Address, Inbox, LookAgain, Note, Run};
+use super::inbox::{Address, Inbox, LookAgain, Note, RunId};
 use super::launch::{Launch, Launched, Returned};
 use super::machine::{Machine, Readiness, Spec, World};
-use super::request::Request;
+use super::request::HandleRequest;
 use crate::task::contain::contained;
 use crate::task::entry::caught;
 use crate::{Cause, JoinError, Kind};
@@ -35,24 +35,24 @@ pub(super) struct Runner {
 struct Runs {
     inbox: Arc<Inbox>,
     /// By child: at most one of each.
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, RunningChild>,
     /// Threads that were let go, those of supervisors below that have ended among them.
     let_go: Vec<LetGo>,
     teller: Teller,
 }
 
-struct Running {
+struct RunningChild {
     number: u64,
     name: Arc<str>,
     what: Body,
 }
 
 enum Body {
-    Worker(Box<Worker>),
+    Worker(Box<ChildWorker>),
     Supervisor(Handle),
 }
 
-struct Worker {
+struct ChildWorker {
     launched: Launched,
     pid: Option<u32>,
     look: Arc<LookAgain>,
@@ -150,53 +150,59 @@ impl Runner {
                 }
             }
             Note::Request(request) => match request {
-                Request::Start(child, reply_to) => machine.start_child(child.0, reply_to, now),
-                Request::Terminate(name, reply_to) => {
+                HandleRequest::Start(child, reply_to) => {
+                    machine.start_child(child.0, reply_to, now)
+                }
+                HandleRequest::Terminate(name, reply_to) => {
                     machine.terminate_child(&name, reply_to, runs)
                 }
-                Request::Restart(name, reply_to) => machine.restart_child(&name, reply_to, now),
-                Request::Delete(name, reply_to) => machine.delete_child(&name, reply_to, runs),
-                Request::Children(reply_to) => drop(reply_to.send(machine.children(runs))),
-                Request::Supervisor(name, reply_to) => {
+                HandleRequest::Restart(name, reply_to) => {
+                    machine.restart_child(&name, reply_to, now)
+                }
+                HandleRequest::Delete(name, reply_to) => {
+                    machine.delete_child(&name, reply_to, runs)
+                }
+                HandleRequest::Children(reply_to) => drop(reply_to.send(machine.children(runs))),
+                HandleRequest::Supervisor(name, reply_to) => {
                     if let Some(handle) = runs.supervisor(&name) {
                         drop(reply_to.send(handle));
                     }
                 }
-                Request::Shutdown => machine.shutdown(),
-                Request::Abort => machine.abort(runs),
+                HandleRequest::Shutdown => machine.shutdown(),
+                HandleRequest::Abort => machine.abort(runs),
             },
         }
     }
 }
 
 impl Runs {
-    fn get(&self, run: Run) -> Option<&Running> {
+    fn get(&self, run: RunId) -> Option<&RunningChild> {
         self.running
             .get(&run.child)
             .filter(|running| running.number == run.number)
     }
 
-    fn get_mut(&mut self, run: Run) -> Option<&mut Running> {
+    fn get_mut(&mut self, run: RunId) -> Option<&mut RunningChild> {
         self.running
             .get_mut(&run.child)
             .filter(|running| running.number == run.number)
     }
 
-    fn worker(&mut self, run: Run) -> Option<&mut Worker> {
+    fn worker(&mut self, run: RunId) -> Option<&mut ChildWorker> {
         match &mut self.get_mut(run)?.what {
             Body::Worker(worker) => Some(worker),
             Body::Supervisor(_) => None,
         }
     }
 
-    fn forget(&mut self, run: Run) {
+    fn forget(&mut self, run: RunId) {
         if self.get(run).is_some() {
             self.running.remove(&run.child);
         }
     }
 
     /// Whether a run has become ready, and how it has ended, if it has.
-    fn look(&mut self, run: Run) -> (bool, Option<Exit>) {
+    fn look(&mut self, run: RunId) -> (bool, Option<Exit>) {
         let Some(worker) = self.worker(run) else {
             return (false, None);
         };
@@ -218,7 +224,7 @@ impl Runs {
     }
 
     /// Those of a supervisor below that has ended.
-    fn let_go_below(&self, run: Run, report: &Report) -> Vec<LetGo> {
+    fn let_go_below(&self, run: RunId, report: &Report) -> Vec<LetGo> {
         let Some(running) = self.get(run) else {
             return Vec::new();
         };
@@ -247,7 +253,7 @@ impl Runs {
     }
 }
 
-impl Worker {
+impl ChildWorker {
     /// What there is to be seen, and has a note come when there is more.
     fn look(&mut self) -> (bool, Option<Exit>) {
         self.look.is_looked_at();
@@ -290,7 +296,7 @@ impl Worker {
 }
 
 impl World<Launcher> for Runs {
-    fn launch(&mut self, spec: &mut Spec<Launcher>, run: Run) -> Result<(), Exit> {
+    fn launch(&mut self, spec: &mut Spec<Launcher>, run: RunId) -> Result<(), Exit> {
         let supervisor = Address {
             inbox: Arc::clone(&self.inbox),
             run,
@@ -306,7 +312,7 @@ impl World<Launcher> for Runs {
                 let look = LookAgain::new(supervisor);
                 // The first look asks to be told.
                 look.note();
-                Body::Worker(Box::new(Worker {
+                Body::Worker(Box::new(ChildWorker {
                     pid: launched.handle.pid(),
                     launched,
                     waker: Waker::from(Arc::clone(&look)),
@@ -321,7 +327,7 @@ impl World<Launcher> for Runs {
                 Body::Supervisor(handle.map_err(|e| Exit::NotStarted(Arc::new(e)))?)
             }
         };
-        let running = Running {
+        let running = RunningChild {
             number: run.number,
             name: Arc::clone(&spec.name),
             what,
@@ -330,7 +336,7 @@ impl World<Launcher> for Runs {
         Ok(())
     }
 
-    fn ask(&mut self, run: Run) {
+    fn ask(&mut self, run: RunId) {
         match self.get_mut(run).map(|running| &mut running.what) {
             Some(Body::Worker(worker)) => {
                 let listens = worker.launched.line.ask_to_stop();
@@ -339,12 +345,12 @@ impl World<Launcher> for Runs {
                     worker.launched.handle.terminate();
                 }
             }
-            Some(Body::Supervisor(handle)) => handle.put(Request::Shutdown),
+            Some(Body::Supervisor(handle)) => handle.put(HandleRequest::Shutdown),
             None => {}
         }
     }
 
-    fn kill(&mut self, run: Run) {
+    fn kill(&mut self, run: RunId) {
         match self.get_mut(run).map(|running| &mut running.what) {
             Some(Body::Worker(worker)) => {
                 // A thread that is let go may still hear it.
@@ -352,19 +358,19 @@ impl World<Launcher> for Runs {
                 worker.launched.handle.cancel();
                 worker.look.note();
             }
-            Some(Body::Supervisor(handle)) => handle.put(Request::Abort),
+            Some(Body::Supervisor(handle)) => handle.put(HandleRequest::Abort),
             None => {}
         }
     }
 
-    fn beats(&self, run: Run) -> u32 {
+    fn beats(&self, run: RunId) -> u32 {
         match self.get(run).map(|running| &running.what) {
             Some(Body::Worker(worker)) => worker.launched.line.beats(),
             _ => 0,
         }
     }
 
-    fn pid(&self, run: Run) -> Option<u32> {
+    fn pid(&self, run: RunId) -> Option<u32> {
         match self.get(run).map(|running| &running.what) {
             Some(Body::Worker(worker)) => worker.pid,
             _ => None,

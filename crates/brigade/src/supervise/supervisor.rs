@@ -12,7 +12,7 @@ use super::events::{Events, Readers, Teller};
 use super::exit::StartError;
 use super::handle::{Core, Handle, Running};
 use super::inbox::Address;
-use super::machine::{Machine, Rules, Spec};
+use super::machine::{Machine, Spec, SupervisorRules};
 use super::runner::Runner;
 use super::{AutoShutdown, Strategy};
 use crate::sys::error::{Call, THREAD};
@@ -28,7 +28,7 @@ const NAME: &str = "supervisor";
 #[must_use = "a supervisor does nothing until it is started"]
 pub struct Supervisor {
     name: Option<String>,
-    rules: Rules,
+    rules: SupervisorRules,
     children: Vec<Child>,
     /// Of all its runs.
     readers: Arc<Readers>,
@@ -39,7 +39,7 @@ impl Supervisor {
     pub fn new(strategy: Strategy) -> Supervisor {
         Supervisor {
             name: None,
-            rules: Rules {
+            rules: SupervisorRules {
                 strategy,
                 intensity: 1,
                 period: Duration::from_secs(5),

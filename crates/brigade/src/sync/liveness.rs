@@ -63,7 +63,7 @@ use crate::sys::futex;
 use crate::sys::mapping::{self, Mapping, SIZE_SEALS, memfd_of};
 use crate::sys::{opened, original, process};
 pub(crate) use death_watch::DeathWatch;
-use token::{GENERATIONS, Life, MINE, life_of};
+use token::{GENERATIONS, MINE, ProcessLife, life_of};
 pub(crate) use token::{SLOTS, Token};
 
 /// The lowest bit of a slot's word; the others are the generation.
@@ -355,7 +355,7 @@ fn watch_forks() {
 
 /// Whether this process, which is our parent or one above it, has ended.
 fn has_ended(pid: u32) -> bool {
-    pid != 0 && process::parent().ok() != Some(pid) && life_of(pid) == Life::Ended
+    pid != 0 && process::parent().ok() != Some(pid) && life_of(pid) == ProcessLife::Ended
 }
 
 /// Whether this process is a worker: the program that it is of goes on without it.

@@ -10,7 +10,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
-use super::poison::{Before, Poison};
+use super::poison::{PanickingBefore, Poison};
 use super::raw_lock::{Acquired, RawLock};
 use super::{Token, deadline};
 
@@ -187,7 +187,7 @@ impl<T: ?Sized> Mutex<T> {
         self.poison.note(acquired);
         let guard = MutexGuard {
             mutex: self,
-            before: Before::now(),
+            before: PanickingBefore::now(),
             stays: PhantomData,
         };
         poisoned_if(self.poison.is_set(), guard)
@@ -248,7 +248,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 #[must_use = "the mutex is unlocked at once if the guard is not kept"]
 pub struct MutexGuard<'m, T: ?Sized> {
     mutex: &'m Mutex<T>,
-    before: Before,
+    before: PanickingBefore,
     /// Not `Send`, as std's: so a panic is that of the thread which locked.
     stays: PhantomData<*const ()>,
 }

@@ -157,7 +157,7 @@ impl Once {
             return self.is_completed();
         };
         let state = self.state.load(Ordering::Acquire);
-        let mut ending = Ending {
+        let mut ending = RunningInit {
             once: self,
             state: COMPLETE,
         };
@@ -197,7 +197,7 @@ impl Once {
                 true => COMPLETE,
                 false => POISONED,
             };
-            drop(Ending { once: self, state });
+            drop(RunningInit { once: self, state });
         }
     }
 }
@@ -205,12 +205,12 @@ impl Once {
 const SPOILT: &str = "the Once is poisoned: its closure panicked, or the process that ran it died";
 
 /// With the lock: dropped, it says how it ended, lets go, and wakes all that wait for either.
-struct Ending<'o> {
+struct RunningInit<'o> {
     once: &'o Once,
     state: u32,
 }
 
-impl Drop for Ending<'_> {
+impl Drop for RunningInit<'_> {
     fn drop(&mut self) {
         let changed = self.once.state.swap(self.state, Ordering::AcqRel) != self.state;
         self.once.lock.release_to_all();

@@ -43,14 +43,14 @@ impl Poison {
 /// Whether the thread was panicking already when it took the lock: only a panic that begins under
 /// the lock poisons it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
+pub(super) struct PanickingBefore {
     panicking: bool,
 }
 
-impl Before {
+impl PanickingBefore {
     #[inline]
-    pub(super) fn now() -> Before {
-        Before {
+    pub(super) fn now() -> PanickingBefore {
+        PanickingBefore {
             panicking: thread::panicking(),
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::deadline;
 use super::mutex::poisoned_if;
-use super::poison::Before;
+use super::poison::PanickingBefore;
 use super::process_counts::CountSlot;
 use super::raw_rwlock::RawRwLock;
 
@@ -216,7 +216,7 @@ impl<T: ?Sized> RwLock<T> {
     fn writes(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard {
             lock: self,
-            before: Before::now(),
+            before: PanickingBefore::now(),
             stays: PhantomData,
         };
         poisoned_if(self.is_poisoned(), guard)
@@ -260,7 +260,7 @@ pub struct RwLockReadGuard<'l, T: ?Sized> {
 #[must_use = "the lock is let go at once if the guard is not kept"]
 pub struct RwLockWriteGuard<'l, T: ?Sized> {
     lock: &'l RwLock<T>,
-    before: Before,
+    before: PanickingBefore,
     /// Not `Send`, as std's: so a panic is that of the thread which locked.
     stays: PhantomData<*const ()>,
 }

@@ -23,7 +23,7 @@ pub(crate) use threads::{ask_thread, begin_in_program};
 
 /// What is done with an interrupted thread.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct StackAnswer {
     /// Walks the stack. Given the instruction at which the thread was interrupted, or 0 where the
     /// registers are not read. It may only touch memory that is there already.
     pub(crate) walk: fn(usize),
@@ -31,7 +31,7 @@ pub(crate) struct Answer {
     pub(crate) finish: fn(),
 }
 
-static ANSWER: OnceLock<Answer> = OnceLock::new();
+static ANSWER: OnceLock<StackAnswer> = OnceLock::new();
 
 /// The signal. Programs that have uses of their own for real-time signals mostly take the first or
 /// the last.
@@ -41,7 +41,7 @@ pub(crate) fn signal() -> i32 {
 
 /// In a process that is to be a worker: from now on its first thread answers so, on the alternate
 /// stack.
-pub(crate) fn begin(answer: Answer) -> io::Result<()> {
+pub(crate) fn begin(answer: StackAnswer) -> io::Result<()> {
     if ANSWER.set(answer).is_err() {
         return Ok(());
     }

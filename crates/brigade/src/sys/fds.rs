@@ -104,7 +104,7 @@ pub(crate) fn recv_parts(
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
         // Without it, what comes is moved afterwards.
-        let held = opened::Held::if_needed().ok().flatten();
+        let held = opened::HeldStreams::if_needed().ok().flatten();
         let mut flags = RecvFlags::CMSG_CLOEXEC;
         if !wait || held.is_some() {
             flags |= RecvFlags::DONTWAIT;

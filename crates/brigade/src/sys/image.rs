@@ -20,7 +20,7 @@ pub(crate) struct Module {
 
 /// The main program.
 #[derive(Clone, Debug)]
-pub(crate) struct Program {
+pub(crate) struct ProgramImage {
     pub(crate) bias: usize,
     /// Executable segments, as address ranges in memory.
     text: Vec<std::ops::Range<usize>>,
@@ -29,11 +29,11 @@ pub(crate) struct Program {
     init_array: std::ops::Range<usize>,
 }
 
-impl Program {
+impl ProgramImage {
     /// This process's program.
-    pub(crate) fn this() -> &'static Program {
-        static THIS: OnceLock<Program> = OnceLock::new();
-        THIS.get_or_init(Program::read)
+    pub(crate) fn this() -> &'static ProgramImage {
+        static THIS: OnceLock<ProgramImage> = OnceLock::new();
+        THIS.get_or_init(ProgramImage::read)
     }
 
     /// The distance of `address` from the load address, if it is code of the main program.
@@ -53,8 +53,8 @@ impl Program {
             .then_some(address)
     }
 
-    fn read() -> Program {
-        let mut program = Program {
+    fn read() -> ProgramImage {
+        let mut program = ProgramImage {
             bias: 0,
             text: Vec::new(),
             build_id: Vec::new(),
@@ -189,7 +189,7 @@ pub(crate) unsafe fn run_constructors_after(
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
 ) {
-    let range = &Program::this().init_array;
+    let range = &ProgramImage::this().init_array;
     let count = range.len() / size_of::<usize>();
     if count == 0 {
         return;
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_function_goes_there_and_back() {
-        let program = Program::this();
+        let program = ProgramImage::this();
         let address = a_function_goes_there_and_back as fn() as usize;
         let offset = program.offset_of(address).expect("code of this program");
         assert_eq!(program.address_of(offset), Some(address));
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_no_code_of_the_program_has_no_offset() {
-        let program = Program::this();
+        let program = ProgramImage::this();
         let on_the_stack = 0_u8;
         assert_eq!(
             program.offset_of(std::ptr::from_ref(&on_the_stack) as usize),

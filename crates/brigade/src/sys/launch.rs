@@ -18,7 +18,7 @@ use super::signal::Blocked;
 
 /// How a program is started: this one again, or another.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct ProgramStart {
     /// The file, as the new process can name it.
     pub(crate) path: CString,
     pub(crate) argv: Vec<CString>,
@@ -29,11 +29,11 @@ pub(crate) struct Program {
 
 /// What the process needs that is about to become the program, and what it has to say. It is in one
 /// place, so that it can be left there.
-struct Launch {
+struct LaunchArgs {
     argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
     /// What the pointers point to.
-    program: Program,
+    program: ProgramStart,
     keep: libc::c_int,
     /// It leads a process group, and is killed when its parent ends.
     is_worker: bool,
@@ -45,8 +45,8 @@ struct Launch {
 
 const STACK: usize = 64 * 1024;
 
-impl Launch {
-    fn new(program: Program, keep: impl AsFd, is_worker: bool) -> Box<Launch> {
+impl LaunchArgs {
+    fn new(program: ProgramStart, keep: impl AsFd, is_worker: bool) -> Box<LaunchArgs> {
         fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
             strings
                 .iter()
@@ -54,7 +54,7 @@ impl Launch {
                 .chain([std::ptr::null()])
                 .collect()
         }
-        Box::new(Launch {
+        Box::new(LaunchArgs {
             argv: pointers(&program.argv),
             envp: pointers(&program.envp),
             program,
@@ -70,7 +70,7 @@ impl Launch {
     ///
     /// # Safety
     /// `launch` points to one that is there.
-    unsafe fn stack(launch: *mut Launch, second: bool) -> *mut libc::c_void {
+    unsafe fn stack(launch: *mut LaunchArgs, second: bool) -> *mut libc::c_void {
         // SAFETY: by the caller's word; both ends lie in `stacks`, or just behind it.
         unsafe {
             let base = (*launch).stacks.as_mut_ptr().cast::<u8>();
@@ -100,7 +100,7 @@ impl Launch {
 
 /// The process that becomes the program.
 extern "C" fn real(launch: *mut libc::c_void) -> libc::c_int {
-    let launch = launch.cast::<Launch>();
+    let launch = launch.cast::<LaunchArgs>();
     // SAFETY: `launch` is that of the thread that is held up until this process is another program
     // or ends; the vectors end with a null pointer, and their strings outlive the call. System
     // calls only: no allocation, no lock.
@@ -134,8 +134,8 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
 /// group, killed when the calling thread ends. Gives its process id.
 ///
 /// `keep` stays open in it, under the same number, beside the standard streams.
-pub(crate) fn launch_worker(program: Program, keep: impl AsFd) -> io::Result<u32> {
-    let mut launch = Launch::new(program, keep, true);
+pub(crate) fn launch_worker(program: ProgramStart, keep: impl AsFd) -> io::Result<u32> {
+    let mut launch = LaunchArgs::new(program, keep, true);
     let at = &raw mut *launch;
     // A handler must not run in a process that shares this one's memory.
     let _blocked = Blocked::all();
@@ -144,7 +144,7 @@ pub(crate) fn launch_worker(program: Program, keep: impl AsFd) -> io::Result<u32
     let pid = unsafe {
         libc::clone(
             real,
-            Launch::stack(at, false),
+            LaunchArgs::stack(at, false),
             libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
             at.cast(),
         )
@@ -165,16 +165,16 @@ pub(crate) fn launch_worker(program: Program, keep: impl AsFd) -> io::Result<u32
 /// so that this one is not told of it and only `__WALL` finds it; it starts the real one in the
 /// same way, and ends. The real one, whose parent is gone, belongs to the init process or to the
 /// nearest subreaper.
-pub(crate) fn launch_detached(program: Program, keep: impl AsFd) -> io::Result<u32> {
+pub(crate) fn launch_detached(program: ProgramStart, keep: impl AsFd) -> io::Result<u32> {
     extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
-        let launch = launch.cast::<Launch>();
+        let launch = launch.cast::<LaunchArgs>();
         // SAFETY: `launch` is that of the thread that is held up until this process ends; `stack`
         // is one that only the process made here uses. System calls only from here on: no
         // allocation, no lock.
         unsafe {
             let pid = libc::clone(
                 real,
-                Launch::stack(launch, true),
+                LaunchArgs::stack(launch, true),
                 libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
                 launch.cast(),
             );
@@ -187,7 +187,7 @@ pub(crate) fn launch_detached(program: Program, keep: impl AsFd) -> io::Result<u
     }
 
     // Not freed by itself: see the end.
-    let mut launch = ManuallyDrop::new(Launch::new(program, keep, false));
+    let mut launch = ManuallyDrop::new(LaunchArgs::new(program, keep, false));
     let at = &raw mut **launch;
     // A handler of the host must not run in a process that shares the host's memory.
     let _blocked = Blocked::all();
@@ -196,7 +196,7 @@ pub(crate) fn launch_detached(program: Program, keep: impl AsFd) -> io::Result<u
     let pid = unsafe {
         libc::clone(
             intermediate,
-            Launch::stack(at, false),
+            LaunchArgs::stack(at, false),
             libc::CLONE_VM | libc::CLONE_VFORK,
             at.cast(),
         )

@@ -5,7 +5,7 @@
 //! would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the
 //! usual case that costs a comparison.
 //!
-//! What is made anew under a higher number is made while [`null`] has the low ones ([`Held`]):
+//! What is made anew under a higher number is made while [`null`] has the low ones ([`HeldStreams`]):
 //! not even for a moment can another thread print into it. What is received cannot be received
 //! twice; it is received so from the first time on that a low number was seen to be free.
 
@@ -53,7 +53,7 @@ pub(crate) fn above<T: Descriptors>(make: impl Fn() -> io::Result<T>) -> io::Res
     // Another thread may have closed, just now, what it had there for a moment.
     const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
-        let _held = Held::if_needed()?;
+        let _held = HeldStreams::if_needed()?;
         let made = make()?;
         if made.are_above() {
             return Ok(made);
@@ -82,15 +82,15 @@ static LOW_ARE_FREE: AtomicBool = AtomicBool::new(false);
 /// All threads that need it at the same time share one: what one of them held alone would be free
 /// again while another relies on it.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct HeldStreams {
     nulls: Mutex<Vec<OwnedFd>>,
 }
 
-impl Held {
+impl HeldStreams {
     /// Where this process is known to be without one. For a moment only: they are the program's to
     /// open.
-    pub(crate) fn if_needed() -> io::Result<Option<Arc<Held>>> {
-        static CURRENT: Mutex<Weak<Held>> = Mutex::new(Weak::new());
+    pub(crate) fn if_needed() -> io::Result<Option<Arc<HeldStreams>>> {
+        static CURRENT: Mutex<Weak<HeldStreams>> = Mutex::new(Weak::new());
         if !LOW_ARE_FREE.load(Ordering::Relaxed) {
             return Ok(None);
         }

@@ -15,7 +15,7 @@ use std::io;
 use rustix::fs::{AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-use self::thread::{Kept, NAMESPACES, Thread};
+use self::thread::{KeptThread, NAMESPACES, ProcThread};
 use super::error::Call;
 
 const CAP_SETGID: u64 = 1 << 6;
@@ -48,10 +48,10 @@ pub(crate) struct Privilege {
 impl Privilege {
     /// This thread's, now.
     pub(crate) fn of_this_thread() -> io::Result<Privilege> {
-        Privilege::of(&Thread::this()?)
+        Privilege::of(&ProcThread::this()?)
     }
 
-    fn of(thread: &Thread) -> io::Result<Privilege> {
+    fn of(thread: &ProcThread) -> io::Result<Privilege> {
         let mut now = Privilege::from_status(thread)?;
         (now.root, now.namespaces) = (root()?, thread.namespaces(now.is_settled())?);
         Ok(now)
@@ -75,7 +75,7 @@ impl Privilege {
     /// it looks at open.
     pub(crate) fn is_that_of_this_thread(&self) -> io::Result<bool> {
         // A program that was down to one thread may have been elsewhere since it was settled.
-        Ok(Kept::look(Privilege::of)? == *self || Privilege::of_this_thread()? == *self)
+        Ok(KeptThread::look(Privilege::of)? == *self || Privilege::of_this_thread()? == *self)
     }
 
     /// Whether a process that has `now` could give this to itself.
@@ -113,7 +113,7 @@ impl Privilege {
                 ));
             }
         }
-        let thread = match Thread::this() {
+        let thread = match ProcThread::this() {
             Ok(thread) => thread,
             Err(e) => return Some(e.to_string()),
         };
@@ -226,7 +226,7 @@ impl Privilege {
         let _ = rustix::thread::set_keep_capabilities(self.securebits & (1 << 4) != 0);
     }
 
-    fn from_status(thread: &Thread) -> io::Result<Privilege> {
+    fn from_status(thread: &ProcThread) -> io::Result<Privilege> {
         let mut privilege = thread.own_status(parse)?;
         // SAFETY: numbers only.
         privilege.securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;

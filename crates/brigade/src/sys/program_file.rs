@@ -21,7 +21,7 @@ const MOST_VERSION: usize = 28;
 
 /// What a program's file says of the library in it. It is as long as its parts: no padding.
 #[repr(C, align(4))]
-pub(crate) struct Note {
+pub(crate) struct ProgramNote {
     name_len: u32,
     desc_len: u32,
     kind: u32,
@@ -31,8 +31,8 @@ pub(crate) struct Note {
     version: [u8; MOST_VERSION],
 }
 
-impl Note {
-    pub(crate) const fn new(protocol: u32, version: &str) -> Note {
+impl ProgramNote {
+    pub(crate) const fn new(protocol: u32, version: &str) -> ProgramNote {
         let mut text = [0; MOST_VERSION];
         let (said, len) = (version.as_bytes(), version.len());
         let mut at = 0;
@@ -40,7 +40,7 @@ impl Note {
             text[at] = said[at];
             at += 1;
         }
-        Note {
+        ProgramNote {
             name_len: OWNER.len() as u32,
             desc_len: (size_of::<u32>() + MOST_VERSION) as u32,
             kind: KIND,
@@ -57,7 +57,7 @@ impl Note {
 pub(crate) struct ProgramFile {
     path: PathBuf,
     file: OwnedFd,
-    state: State,
+    state: FileState,
     pub(crate) protocol: u32,
     /// The library's.
     pub(crate) version: String,
@@ -67,17 +67,17 @@ pub(crate) struct ProgramFile {
 
 /// What changes when a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct FileState {
     /// The device and the number.
     pub(crate) file: (u64, u64),
     len: i64,
     written: (i64, u64),
 }
 
-impl State {
-    fn of(file: impl AsFd) -> io::Result<State> {
+impl FileState {
+    fn of(file: impl AsFd) -> io::Result<FileState> {
         let stat = rustix::fs::fstat(file).call("fstat(2)")?;
-        Ok(State {
+        Ok(FileState {
             file: (stat.st_dev, stat.st_ino),
             len: stat.st_size,
             written: (stat.st_mtime, stat.st_mtime_nsec),
@@ -105,7 +105,7 @@ impl ProgramFile {
             _ => return Err(unfit("it is no regular file")),
         }
         let file = std::fs::File::from(file);
-        let notes = Notes::read(&file)?;
+        let notes = FileNotes::read(&file)?;
         let said = notes.find(&OWNER, KIND).ok_or_else(|| {
             unfit("it has no worker processes to offer: Brigade is no part of it")
         })?;
@@ -115,7 +115,7 @@ impl ProgramFile {
         let version = version.split(|&b| b == 0).next().unwrap_or_default();
         Ok(ProgramFile {
             path: path.to_owned(),
-            state: State::of(&file)?,
+            state: FileState::of(&file)?,
             protocol: u32::from_ne_bytes(*protocol),
             version: String::from_utf8_lossy(version).into_owned(),
             build_id: notes
@@ -131,13 +131,13 @@ impl ProgramFile {
     }
 
     /// As it was when it was opened.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> FileState {
         self.state
     }
 
     /// Whether nothing was written into it since it was opened.
     pub(crate) fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(State::of(&self.file)? == self.state)
+        Ok(FileState::of(&self.file)? == self.state)
     }
 
     /// What this process can open and execute it by, whatever is at its path now.
@@ -157,14 +157,14 @@ fn unfit(why: &str) -> io::Error {
 }
 
 /// The notes of a file: of each part of it that has some, with its alignment.
-struct Notes(Vec<(Vec<u8>, usize)>);
+struct FileNotes(Vec<(Vec<u8>, usize)>);
 
-impl Notes {
+impl FileNotes {
     /// A program has some ten parts, and some hundred bytes of notes.
     const MOST_PARTS: usize = 256;
     const MOST_BYTES: u64 = 64 * 1024;
 
-    fn read(file: &std::fs::File) -> io::Result<Notes> {
+    fn read(file: &std::fs::File) -> io::Result<FileNotes> {
         let mut header = [0; size_of::<libc::Elf64_Ehdr>()];
         let no_program = || unfit("it is no program: not an ELF file of 64 bits");
         let len = read_up_to(file, &mut header)?;
@@ -181,7 +181,7 @@ impl Notes {
         let at = u64::from_le_bytes(field(&header, 32));
         let entry = usize::from(u16::from_le_bytes(field(&header, 54)));
         let count = usize::from(u16::from_le_bytes(field(&header, 56)));
-        if entry != size_of::<libc::Elf64_Phdr>() || count > Notes::MOST_PARTS {
+        if entry != size_of::<libc::Elf64_Phdr>() || count > FileNotes::MOST_PARTS {
             return Err(no_program());
         }
         let mut table = vec![0; entry * count];
@@ -194,14 +194,14 @@ impl Notes {
             let at = u64::from_le_bytes(field(part, 8));
             let len = u64::from_le_bytes(field(part, 32));
             let align = u64::from_le_bytes(field(part, 48));
-            if kind == libc::PT_NOTE && len <= Notes::MOST_BYTES {
+            if kind == libc::PT_NOTE && len <= FileNotes::MOST_BYTES {
                 let mut notes = vec![0; len as usize];
                 file.read_exact_at(&mut notes, at)
                     .map_err(|_| no_program())?;
                 all.push((notes, align as usize));
             }
         }
-        Ok(Notes(all))
+        Ok(FileNotes(all))
     }
 
     fn find(&self, owner: &[u8], kind: u32) -> Option<&[u8]> {
@@ -249,7 +249,7 @@ mod tests {
         let this = std::env::current_exe().expect("this program");
         let file = ProgramFile::open(&this).expect("this program has Brigade in it");
         assert_eq!(file.version, env!("CARGO_PKG_VERSION"));
-        assert_eq!(file.build_id, image::Program::this().build_id);
+        assert_eq!(file.build_id, image::ProgramImage::this().build_id);
         assert!(file.is_unchanged().expect("looked at"));
     }
 

@@ -23,18 +23,18 @@ pub(crate) fn serialize<S: Serializer>(calls: &[usize], serializer: S) -> Result
 }
 
 #[repr(C)]
-struct Context {
+struct UnwindContext {
     _opaque: [u8; 0],
 }
 
-type Step = unsafe extern "C" fn(*mut Context, *mut c_void) -> i32;
+type FrameCallback = unsafe extern "C" fn(*mut UnwindContext, *mut c_void) -> i32;
 
 const GO_ON: i32 = 0;
 const END_OF_STACK: i32 = 5;
 
 unsafe extern "C" {
-    fn _Unwind_Backtrace(step: Step, data: *mut c_void) -> i32;
-    fn _Unwind_GetIPInfo(context: *mut Context, before: *mut i32) -> usize;
+    fn _Unwind_Backtrace(step: FrameCallback, data: *mut c_void) -> i32;
+    fn _Unwind_GetIPInfo(context: *mut UnwindContext, before: *mut i32) -> usize;
 }
 
 struct Walk<'a> {
@@ -42,7 +42,7 @@ struct Walk<'a> {
     len: usize,
 }
 
-unsafe extern "C" fn step(context: *mut Context, data: *mut c_void) -> i32 {
+unsafe extern "C" fn step(context: *mut UnwindContext, data: *mut c_void) -> i32 {
     // SAFETY: `data` is the `Walk` that `walk` lends for the whole traversal.
     let walk = unsafe { &mut *data.cast::<Walk<'_>>() };
     let mut before = 0;

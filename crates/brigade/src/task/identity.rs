@@ -8,7 +8,7 @@
 
 use std::io;
 
-use crate::sys::image::Program;
+use crate::sys::image::ProgramImage;
 
 /// The distance of a function from where its program was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub(crate) struct Function(pub(crate) u64);
 impl Function {
     /// Names the function at `address`, which is one of this process's.
     pub(crate) fn at(address: usize) -> io::Result<Function> {
-        Program::this().offset_of(address).map(Function).ok_or_else(|| {
+        ProgramImage::this().offset_of(address).map(Function).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the task's function is not code of the main program (it is in a shared library), so a worker process cannot find it",
@@ -27,6 +27,6 @@ impl Function {
 
     /// Its address in this process.
     pub(crate) fn address(self) -> Option<usize> {
-        Program::this().address_of(self.0)
+        ProgramImage::this().address_of(self.0)
     }
 }

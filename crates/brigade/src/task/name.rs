@@ -16,12 +16,12 @@ use super::symbols::Symbols;
 /// The name of a task: its function, found in the symbols when it is asked for (a closure has no
 /// name of its own: where it was started), and the name of its worker, if it has one.
 #[derive(Clone)]
-pub(crate) struct TaskName(Arc<Inner>);
+pub(crate) struct TaskName(Arc<NameData>);
 
 /// How many names of one function are told.
 const MAX_NAMES: usize = 3;
 
-struct Inner {
+struct NameData {
     /// The function's address in this process.
     address: usize,
     /// Where it was started.
@@ -42,7 +42,7 @@ impl TaskName {
         worker: Option<Arc<str>>,
         started: &'static Location<'static>,
     ) -> TaskName {
-        TaskName(Arc::new(Inner {
+        TaskName(Arc::new(NameData {
             address,
             started,
             worker,
@@ -77,7 +77,7 @@ impl TaskName {
         let program = program.to_string_lossy();
         let worker = worker.map(|worker| format!(" ({worker})"));
         let text = format!("{task} of {program}{}", worker.unwrap_or_default());
-        TaskName(Arc::new(Inner {
+        TaskName(Arc::new(NameData {
             address: 0,
             started,
             worker: None,
@@ -87,7 +87,7 @@ impl TaskName {
 
     /// That of a task that ran elsewhere, under this name, and was asked for there.
     pub(crate) fn told(task: &str, started: &'static Location<'static>) -> TaskName {
-        TaskName(Arc::new(Inner {
+        TaskName(Arc::new(NameData {
             address: 0,
             started,
             worker: None,
@@ -116,7 +116,7 @@ impl TaskName {
     }
 }
 
-impl Inner {
+impl NameData {
     fn with_worker(&self, function: String) -> String {
         match &self.worker {
             None => function,

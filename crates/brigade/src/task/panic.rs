@@ -18,10 +18,10 @@ use crate::sys::unwind::{self, Calls};
 
 /// A task panicked. The worker went on.
 #[derive(Clone)]
-pub struct Panic(Box<Inner>);
+pub struct Panic(Box<PanicData>);
 
 #[derive(Clone)]
-struct Inner {
+struct PanicData {
     task: TaskName,
     message: String,
     location: Option<String>,
@@ -31,7 +31,7 @@ struct Inner {
 
 impl Panic {
     pub(crate) fn new(task: TaskName, unwound: Unwound, symbols: &Arc<Symbols>) -> Panic {
-        Panic(Box::new(Inner {
+        Panic(Box::new(PanicData {
             task,
             message: unwound.message,
             location: unwound.location,
@@ -47,7 +47,7 @@ impl Panic {
         location: Option<String>,
         backtrace: Option<String>,
     ) -> Panic {
-        Panic(Box::new(Inner {
+        Panic(Box::new(PanicData {
             task,
             message,
             location,
@@ -119,7 +119,7 @@ pub(crate) struct Unwound {
 }
 
 impl Unwound {
-    pub(crate) fn new(payload: Box<dyn Any + Send>, seen: Option<Box<Seen>>) -> Unwound {
+    pub(crate) fn new(payload: Box<dyn Any + Send>, seen: Option<Box<PanicSeen>>) -> Unwound {
         let message = if let Some(text) = payload.downcast_ref::<&str>() {
             (*text).to_owned()
         } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -140,7 +140,7 @@ impl Unwound {
 
 /// What the hook saw of a panic, before the stack was unwound.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct PanicSeen {
     location: String,
     calls: Calls,
 }
@@ -151,7 +151,7 @@ thread_local! {
     /// It has no destructor, so it is there as long as the thread runs, in the destructors of other
     /// locals too, and costs no more than a look. The watching thread takes out what was put in, so
     /// nothing is left behind.
-    static SEEN: ManuallyDrop<Cell<Option<Box<Seen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
+    static SEEN: ManuallyDrop<Cell<Option<Box<PanicSeen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 
 /// Whether our hook is in place, as far as we know.
@@ -160,7 +160,7 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// A task runs on this thread until this is ended.
 #[derive(Debug)]
 pub(crate) struct Watching {
-    outer: Option<Box<Seen>>,
+    outer: Option<Box<PanicSeen>>,
 }
 
 /// Starts to note the panics of this thread.
@@ -174,7 +174,7 @@ pub(crate) fn watch() -> Watching {
 
 impl Watching {
     /// What was noted last.
-    pub(crate) fn end(self) -> Option<Box<Seen>> {
+    pub(crate) fn end(self) -> Option<Box<PanicSeen>> {
         DEPTH.set(DEPTH.get() - 1);
         SEEN.with(|seen| seen.replace(self.outer))
     }
@@ -210,7 +210,7 @@ fn note(info: &std::panic::PanicHookInfo<'_>) {
     let location = info
         .location()
         .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let noted = Seen {
+    let noted = PanicSeen {
         location,
         calls: unwind::calls(),
     };

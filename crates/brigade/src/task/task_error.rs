@@ -75,11 +75,11 @@ const MAX_SOURCES: usize = 64;
 #[doc(alias = "anyhow")]
 #[doc(alias = "eyre")]
 #[derive(Clone, PartialEq, Eq)]
-pub struct TaskError(Box<Report>);
+pub struct TaskError(Box<ErrorReport>);
 
 /// What is kept of an error. As an [`Error`] it is that error.
 #[derive(Clone, PartialEq, Eq)]
-struct Report {
+struct ErrorReport {
     said: Said,
     location: String,
     backtrace: Option<String>,
@@ -144,7 +144,7 @@ impl TaskError {
     fn new(said: Said) -> TaskError {
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
-        TaskError(Box::new(Report {
+        TaskError(Box::new(ErrorReport {
             said,
             location: Location::caller().to_string(),
             backtrace: captured.then(|| backtrace.to_string()),
@@ -268,19 +268,19 @@ impl fmt::Debug for TaskError {
     }
 }
 
-impl Error for Report {
+impl Error for ErrorReport {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.said.source()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ErrorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.said, f)
     }
 }
 
-impl fmt::Debug for Report {
+impl fmt::Debug for ErrorReport {
     /// What `main` prints of an error that it returns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
@@ -344,7 +344,7 @@ impl<'de> Deserialize<'de> for TaskError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TaskError, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
         let sources = wire.sources.into_iter().map(Cow::into_owned).collect();
-        Ok(TaskError(Box::new(Report {
+        Ok(TaskError(Box::new(ErrorReport {
             said: Said::of(wire.message.into_owned(), sources),
             location: wire.location.into_owned(),
             backtrace: wire.backtrace.map(Cow::into_owned),

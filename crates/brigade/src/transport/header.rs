@@ -38,7 +38,7 @@ const NOTED: u64 = 16;
 #[derive(Debug)]
 struct SharedWords {
     senders: Senders,
-    receiver: Receiver,
+    receiver: ReceiverWords,
     waiting: CapacityWait,
 }
 
@@ -57,7 +57,7 @@ struct Senders {
 /// Written by the receiver.
 #[repr(C, align(128))]
 #[derive(Debug)]
-struct Receiver {
+struct ReceiverWords {
     received: AtomicU64,
     /// Taken out of the mechanism.
     received_bytes: AtomicU64,

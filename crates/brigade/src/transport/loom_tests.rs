@@ -12,7 +12,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 use super::header::CapacityWait;
-use super::ring::{Consumer, Parts, Producer, frame_size};
+use super::ring::{Consumer, ModelParts, Producer, frame_size};
 use crate::sim::loom_os::{Event, be};
 use crate::sync::raw_lock::RawLock;
 
@@ -50,7 +50,7 @@ fn pass(capacity: usize, lengths: &'static [usize]) -> bool {
     let skipped = std::sync::Arc::new(AtomicBool::new(false));
     let note = skipped.clone();
     loom::model(move || {
-        let parts = Arc::new(Parts::new(capacity));
+        let parts = Arc::new(ModelParts::new(capacity));
         let sends = {
             let parts = parts.clone();
             thread::spawn(move || {
@@ -96,7 +96,7 @@ fn loom_ring_begins_at_the_start_again() {
 #[test]
 fn loom_ring_frames_are_shown_together() {
     loom::model(|| {
-        let parts = Arc::new(Parts::new(64));
+        let parts = Arc::new(ModelParts::new(64));
         let sends = {
             let parts = parts.clone();
             thread::spawn(move || {
@@ -118,7 +118,7 @@ fn loom_ring_frames_are_shown_together() {
 #[test]
 fn loom_ring_two_senders_take_turns() {
     loom::model(|| {
-        let shared = Arc::new((Parts::new(32), RawLock::new()));
+        let shared = Arc::new((ModelParts::new(32), RawLock::new()));
         // As a channel's senders: each begins where it finds the tail, with the lock held.
         let sends = [2, 3].map(|process| {
             let shared = shared.clone();
@@ -156,7 +156,7 @@ fn loom_ring_two_senders_take_turns() {
 #[test]
 fn loom_ring_who_sleeps_is_woken() {
     loom::model(|| {
-        let parts = Arc::new(Parts::new(64));
+        let parts = Arc::new(ModelParts::new(64));
         let sends = {
             let parts = parts.clone();
             thread::spawn(move || {
@@ -180,7 +180,7 @@ fn loom_ring_who_sleeps_is_woken() {
 #[test]
 fn loom_ring_who_sleeps_on_a_descriptor_is_woken() {
     loom::model(|| {
-        let shared = Arc::new((Parts::new(64), Event::new()));
+        let shared = Arc::new((ModelParts::new(64), Event::new()));
         let sends = {
             let shared = shared.clone();
             thread::spawn(move || {

@@ -293,12 +293,12 @@ pub(crate) trait FrameSource: fmt::Debug + Send {
 #[derive(Debug, Default)]
 pub(crate) struct Buffered<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) held: Option<&'a Held>,
+    pub(crate) held: Option<&'a HeldFrame>,
 }
 
 /// A frame that waits for its turn.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldFrame {
     pub(crate) header: FrameHeader,
     pub(crate) content: FrameContent,
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::header::{self, ChannelHeader};
 use super::shm::{RingReceiver, RingSender, TRIES};
 use super::{
-    Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, Held, NotGot,
+    Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, HeldFrame, NotGot,
     NotPut, OutgoingFrame,
 };
 use crate::sys::futex;
@@ -109,14 +109,14 @@ pub(crate) struct OverflowSource<I> {
     ring: RingReceiver,
     /// The number that is due, if none was given out twice.
     next: u64,
-    held: Option<Held>,
+    held: Option<HeldFrame>,
 }
 
 impl<I: FrameSource> OverflowSource<I> {
     pub(crate) fn new(
         shared: &ChannelHeader,
         mechanism: I,
-        held: Option<Held>,
+        held: Option<HeldFrame>,
     ) -> OverflowSource<I> {
         OverflowSource {
             mechanism,
@@ -174,7 +174,7 @@ impl<I: FrameSource> OverflowSource<I> {
                     }
                 }
                 Ok(header) if self.ring_is_next(shared, header.number)? => {
-                    self.held = Some(Held {
+                    self.held = Some(HeldFrame {
                         header,
                         content: std::mem::take(content),
                     });

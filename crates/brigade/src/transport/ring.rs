@@ -28,8 +28,8 @@ mod producer;
 
 pub(crate) use consumer::{Consumer, NextFrame};
 #[cfg(loom)]
-pub(crate) use memory::Parts;
-pub(crate) use memory::{Control, Place};
+pub(crate) use memory::ModelParts;
+pub(crate) use memory::{Control, RingPlace};
 pub(crate) use producer::Producer;
 
 /// The other side wrote what it cannot have meant.

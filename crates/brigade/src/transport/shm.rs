@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::attachment;
 use super::header::{self, ChannelHeader};
-use super::ring::{Consumer, Control, Place, Producer};
+use super::ring::{Consumer, Control, Producer, RingPlace};
 use super::stream_backoff::StreamBackoff;
 use super::{
     ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
@@ -27,7 +27,7 @@ use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
 
 const RING: usize = 4 << 20;
-const PLACE: Place = Place {
+const PLACE: RingPlace = RingPlace {
     // Behind the header's own words, on the same page.
     control: 1024,
     data: header::LEN,

@@ -19,10 +19,11 @@ use crate::task::contain::contained;
 use crate::{JoinError, JoinHandle};
 
 /// Where handles go whose task may have ended. `None`: there is no thread yet.
-static QUEUE: PerProcess<Mutex<Option<Sender<Arc<Entry>>>>> = PerProcess::new(Mutex::default);
+static QUEUE: PerProcess<Mutex<Option<Sender<Arc<CallbackEntry>>>>> =
+    PerProcess::new(Mutex::default);
 
 /// A task that has not ended, and its callback.
-struct Entry(Mutex<Option<Box<dyn Awaited>>>);
+struct CallbackEntry(Mutex<Option<Box<dyn Awaited>>>);
 
 trait Awaited: Send {
     /// Has the waker woken when the task ends. `true`: it has.
@@ -53,7 +54,7 @@ impl<R: Send, F: FnOnce(Result<R, JoinError>) + Send> Awaited for Callback<R, F>
     }
 }
 
-impl Wake for Entry {
+impl Wake for CallbackEntry {
     fn wake(self: Arc<Self>) {
         // The thread is there: it has polled this one.
         if let Some(queue) = &*lock(QUEUE.get()) {
@@ -67,7 +68,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Entry {
+impl CallbackEntry {
     /// Runs the callback if the task has ended.
     fn advance(self: &Arc<Self>) {
         let Some(mut awaited) = lock(&self.0).take() else {
@@ -100,16 +101,18 @@ where
         let result = handle.join();
         return contained(|| callback(result));
     };
-    let _ = queue.send(Arc::new(Entry(Mutex::new(Some(Box::new(Callback {
-        handle,
-        result: None,
-        callback,
-    }))))));
+    let _ = queue.send(Arc::new(CallbackEntry(Mutex::new(Some(Box::new(
+        Callback {
+            handle,
+            result: None,
+            callback,
+        },
+    ))))));
 }
 
 /// Starts the thread. It ends with the program.
-fn start() -> io::Result<Sender<Arc<Entry>>> {
-    let (sender, receiver) = mpsc::channel::<Arc<Entry>>();
+fn start() -> io::Result<Sender<Arc<CallbackEntry>>> {
+    let (sender, receiver) = mpsc::channel::<Arc<CallbackEntry>>();
     thread::Builder::new()
         .name("brigade-done".to_owned())
         .spawn(move || {

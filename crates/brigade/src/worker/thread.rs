@@ -8,7 +8,7 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 use std::io;
 use std::sync::Arc;
 
-use self::task::{TaskState, ThreadTask};
+use self::task::{ThreadTask, ThreadTaskState};
 use super::handle::{HandleInner, JoinHandle};
 use crate::Kind;
 use crate::sys::error::{Call, THREAD};
@@ -92,7 +92,7 @@ impl Builder {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let shared = Arc::new(TaskState::new());
+        let shared = Arc::new(ThreadTaskState::new());
         let theirs = Arc::clone(&shared);
         // What panics beside the task, a waker or a destructor, can be told to no caller.
         let thread = self

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Times};
+use super::{Times, TrialReport};
 use crate::task::entry::task_at;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
@@ -39,7 +39,7 @@ pub(in crate::advise) fn start<A: Message + Clone, R: Message>(
     inputs: Vec<A>,
     workers: usize,
     times: Times,
-) -> io::Result<JoinHandle<Result<Report, String>>> {
+) -> io::Result<JoinHandle<Result<TrialReport, String>>> {
     let trial = Trial {
         task: Function::at(task as usize)?.0,
         inputs,
@@ -50,7 +50,7 @@ pub(in crate::advise) fn start<A: Message + Clone, R: Message>(
     process::Builder::new().spawn_as(run::<A, R>, trial, name)
 }
 
-fn run<A: Message + Clone, R: Message>(trial: Trial<A>) -> Result<Report, String> {
+fn run<A: Message + Clone, R: Message>(trial: Trial<A>) -> Result<TrialReport, String> {
     let task = task_at::<A, R>(Function(trial.task))
         .ok_or_else(|| "its function is not part of this worker's program".to_owned())?;
     together(task, &trial).map_err(|e| format!("no pool of threads: {e}"))?;
@@ -70,11 +70,11 @@ fn together<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) 
 }
 
 /// One task after another, on this thread.
-fn alone<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) -> Report {
+fn alone<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) -> TrialReport {
     let part = trial.times.alone / LOOKS as u32;
-    let mut report = Report::default();
+    let mut report = TrialReport::default();
     // What is allocated once is there after the first round.
-    rounds(task, trial, part, &mut Report::default());
+    rounds(task, trial, part, &mut TrialReport::default());
     let mut memory = VecDeque::from([resident()]);
     let busy = busy_time();
     let begin = Instant::now();
@@ -97,7 +97,7 @@ fn rounds<A: Message + Clone, R: Message>(
     task: fn(A) -> R,
     trial: &Trial<A>,
     time: Duration,
-    report: &mut Report,
+    report: &mut TrialReport,
 ) {
     let begin = Instant::now();
     while {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, channel};
-use super::{Answer, Asked, CallError, Identity, Noted, Number, Question};
+use super::{Asked, CallError, Identity, Noted, NumberedAnswer, NumberedQuestion, RequestNumber};
 use crate::Message;
 use crate::sync::Token;
 
@@ -20,32 +20,32 @@ const LONG: Duration = Duration::from_secs(3600);
 /// The end of a [`request`](super::request) pair that asks. Threads may share it; each clone, and
 /// each one that is sent to a worker, has a channel for its answers, made by its first call.
 pub struct Client<Q, A> {
-    questions: Sender<Question<Q, A>>,
-    inbox: Mutex<Option<Arc<Inbox<A>>>>,
+    questions: Sender<NumberedQuestion<Q, A>>,
+    inbox: Mutex<Option<Arc<AnswerInbox<A>>>>,
 }
 
 /// Where the answers to one client come in.
-struct Inbox<A> {
+struct AnswerInbox<A> {
     identity: Identity,
-    answers: Receiver<Answer<A>>,
+    answers: Receiver<NumberedAnswer<A>>,
     first: Mutex<First<A>>,
     first_changed: Condvar,
-    calls: Mutex<Calls<A>>,
+    calls: Mutex<OpenCalls<A>>,
     changed: Condvar,
 }
 
 /// The first question, which brings the sender of the answers, and goes before all others.
 enum First<A> {
-    ToBeSent(Sender<Answer<A>>),
+    ToBeSent(Sender<NumberedAnswer<A>>),
     /// A thread sends it, under no lock: there may be no room for it.
     BeingSent,
     Sent,
 }
 
 /// The calls that are open.
-struct Calls<A> {
+struct OpenCalls<A> {
     /// Of those whose callers wait, what has come for them.
-    waiting: HashMap<u64, Option<Outcome<A>>>,
+    waiting: HashMap<u64, Option<AnswerOutcome<A>>>,
     /// Those whose answers have not been received, whether a caller waits for them or not. A server
     /// may answer what it was not asked, or twice: that is not counted.
     open: HashSet<u64>,
@@ -55,7 +55,7 @@ struct Calls<A> {
     is_over: bool,
 }
 
-enum Outcome<A> {
+enum AnswerOutcome<A> {
     Answered(A),
     Refused(String),
     Undeliverable(String),
@@ -65,8 +65,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<A: Message> Inbox<A> {
-    fn new<Q: Message>(questions: &Sender<Question<Q, A>>) -> std::io::Result<Arc<Inbox<A>>> {
+impl<A: Message> AnswerInbox<A> {
+    fn new<Q: Message>(
+        questions: &Sender<NumberedQuestion<Q, A>>,
+    ) -> std::io::Result<Arc<AnswerInbox<A>>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (to_send, answers) = channel(questions.transport(), questions.capacity())?;
         let identity = Identity {
@@ -74,12 +76,12 @@ impl<A: Message> Inbox<A> {
             count: COUNT.fetch_add(1, Ordering::Relaxed),
             nonce: RandomState::new().hash_one(()),
         };
-        Ok(Arc::new(Inbox {
+        Ok(Arc::new(AnswerInbox {
             identity,
             answers,
             first: Mutex::new(First::ToBeSent(to_send)),
             first_changed: Condvar::new(),
-            calls: Mutex::new(Calls {
+            calls: Mutex::new(OpenCalls {
                 waiting: HashMap::new(),
                 open: HashSet::new(),
                 next: 0,
@@ -117,7 +119,7 @@ impl<A: Message> Inbox<A> {
     }
 
     /// `Err`: whether the server is gone, else the time is over.
-    fn wait(&self, number: u64, deadline: Option<Instant>) -> Result<Outcome<A>, bool> {
+    fn wait(&self, number: u64, deadline: Option<Instant>) -> Result<AnswerOutcome<A>, bool> {
         let mut calls = locked(&self.calls);
         loop {
             match calls.waiting.get_mut(&number).map(Option::take) {
@@ -146,9 +148,9 @@ impl<A: Message> Inbox<A> {
     /// passed.
     fn wait_once<'i>(
         &'i self,
-        mut calls: MutexGuard<'i, Calls<A>>,
+        mut calls: MutexGuard<'i, OpenCalls<A>>,
         deadline: Option<Instant>,
-    ) -> Option<MutexGuard<'i, Calls<A>>> {
+    ) -> Option<MutexGuard<'i, OpenCalls<A>>> {
         let left = match deadline {
             None => LONG,
             Some(at) => at.checked_duration_since(Instant::now())?,
@@ -160,14 +162,14 @@ impl<A: Message> Inbox<A> {
         calls.is_received = true;
         drop(calls);
         let receiving = Receiving(self);
-        Noted::<Number>::forget();
+        Noted::<RequestNumber>::forget();
         let received = self.answers.recv_timeout(left);
         let (number, outcome) = match received {
-            Ok((number, Ok(answer))) => (Some(number.0.0), Some(Outcome::Answered(answer))),
-            Ok((number, Err(why))) => (Some(number.0.0), Some(Outcome::Refused(why))),
+            Ok((number, Ok(answer))) => (Some(number.0.0), Some(AnswerOutcome::Answered(answer))),
+            Ok((number, Err(why))) => (Some(number.0.0), Some(AnswerOutcome::Refused(why))),
             Err(RecvTimeoutError::Undeliverable(why)) => {
-                let number = Noted::<Number>::last().map(|number| number.0);
-                (number, Some(Outcome::Undeliverable(why)))
+                let number = Noted::<RequestNumber>::last().map(|number| number.0);
+                (number, Some(AnswerOutcome::Undeliverable(why)))
             }
             Err(RecvTimeoutError::Timeout) => (None, None),
             Err(RecvTimeoutError::Disconnected) => {
@@ -192,7 +194,7 @@ impl<A: Message> Inbox<A> {
 }
 
 /// This thread receives; also a panic of the answer's own `Deserialize` ends that.
-struct Receiving<'i, A>(&'i Inbox<A>);
+struct Receiving<'i, A>(&'i AnswerInbox<A>);
 
 impl<A> Drop for Receiving<'_, A> {
     fn drop(&mut self) {
@@ -204,16 +206,16 @@ impl<A> Drop for Receiving<'_, A> {
 /// This thread sends the first question. Unless that was done when this is dropped, also in a panic
 /// of the question's own `Serialize`, the next question is the first.
 struct FirstQuestion<'i, A> {
-    inbox: &'i Inbox<A>,
+    inbox: &'i AnswerInbox<A>,
     /// What it brings.
-    answers: Option<Sender<Answer<A>>>,
+    answers: Option<Sender<NumberedAnswer<A>>>,
 }
 
 impl<'i, A> FirstQuestion<'i, A> {
     /// Before a question is sent that waits for its turn. `None`: it has not come before the
     /// deadline. `Some(None)`: the question is not the first.
     fn begin(
-        inbox: &'i Inbox<A>,
+        inbox: &'i AnswerInbox<A>,
         deadline: Option<Instant>,
     ) -> Option<Option<FirstQuestion<'i, A>>> {
         let mut first = locked(&inbox.first);
@@ -256,7 +258,7 @@ impl<A> Drop for FirstQuestion<'_, A> {
 /// `Serialize`, its place is free for another call.
 struct UnsentCall<'i, A: Message> {
     /// `None`: it was sent.
-    inbox: Option<&'i Inbox<A>>,
+    inbox: Option<&'i AnswerInbox<A>>,
     number: u64,
 }
 
@@ -276,7 +278,7 @@ impl<A: Message> Drop for UnsentCall<'_, A> {
 }
 
 impl<Q: Message, A: Message> Client<Q, A> {
-    pub(super) fn new(questions: Sender<Question<Q, A>>) -> Client<Q, A> {
+    pub(super) fn new(questions: Sender<NumberedQuestion<Q, A>>) -> Client<Q, A> {
         Client {
             questions,
             inbox: Mutex::new(None),
@@ -319,9 +321,9 @@ impl<Q: Message, A: Message> Client<Q, A> {
         self.send(&inbox, number, question, deadline)?;
         unsent.was_sent();
         match inbox.wait(number, deadline) {
-            Ok(Outcome::Answered(answer)) => Ok(answer),
-            Ok(Outcome::Refused(why)) => Err(CallError::Refused(why)),
-            Ok(Outcome::Undeliverable(why)) => Err(CallError::Undeliverable(why)),
+            Ok(AnswerOutcome::Answered(answer)) => Ok(answer),
+            Ok(AnswerOutcome::Refused(why)) => Err(CallError::Refused(why)),
+            Ok(AnswerOutcome::Undeliverable(why)) => Err(CallError::Undeliverable(why)),
             Err(true) => Err(CallError::Disconnected(None)),
             Err(false) => Err(CallError::Timeout(None)),
         }
@@ -329,7 +331,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
 
     fn send(
         &self,
-        inbox: &Inbox<A>,
+        inbox: &AnswerInbox<A>,
         number: u64,
         question: Q,
         deadline: Option<Instant>,
@@ -351,7 +353,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
 
     fn send_question(
         &self,
-        question: Question<Q, A>,
+        question: NumberedQuestion<Q, A>,
         deadline: Option<Instant>,
     ) -> Result<(), CallError<Q>> {
         let left = deadline.map_or(Duration::MAX, |at| {
@@ -370,7 +372,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
 
     /// Where answers come in: made at the first call, in a fork of the process that has made it,
     /// and when nothing more can come in there.
-    fn inbox(&self) -> std::io::Result<Arc<Inbox<A>>> {
+    fn inbox(&self) -> std::io::Result<Arc<AnswerInbox<A>>> {
         let mut inbox = locked(&self.inbox);
         if let Some(inbox) = &*inbox {
             let is_ours = inbox.identity.process == Token::mine().to_bits();
@@ -378,7 +380,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
                 return Ok(Arc::clone(inbox));
             }
         }
-        let made = Inbox::new(&self.questions)?;
+        let made = AnswerInbox::new(&self.questions)?;
         let old = inbox.replace(Arc::clone(&made));
         drop(inbox);
         drop(old);

@@ -89,10 +89,10 @@ struct Identity {
 
 /// What goes before a question: the client that asks, the number of the question, and with the
 /// first one where the answers go.
-type Question<Q, A> = (Noted<Asked>, Option<Sender<Answer<A>>>, Q);
+type NumberedQuestion<Q, A> = (Noted<Asked>, Option<Sender<NumberedAnswer<A>>>, Q);
 
 /// What is answered to which question: a refusal says why.
-type Answer<A> = (Noted<Number>, Result<A, String>);
+type NumberedAnswer<A> = (Noted<RequestNumber>, Result<A, String>);
 
 /// Which question of which client.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -102,11 +102,11 @@ struct Asked {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Number(u64);
+struct RequestNumber(u64);
 
 thread_local! {
     static ASKED: Cell<Option<Asked>> = const { Cell::new(None) };
-    static NUMBER: Cell<Option<Number>> = const { Cell::new(None) };
+    static NUMBER: Cell<Option<RequestNumber>> = const { Cell::new(None) };
 }
 
 /// Where this thread notes the last one that it has decoded.
@@ -120,8 +120,8 @@ impl HasNote for Asked {
     }
 }
 
-impl HasNote for Number {
-    fn note() -> &'static LocalKey<Cell<Option<Number>>> {
+impl HasNote for RequestNumber {
+    fn note() -> &'static LocalKey<Cell<Option<RequestNumber>>> {
         &NUMBER
     }
 }

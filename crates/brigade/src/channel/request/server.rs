@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::super::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
 };
-use super::{Answer, Asked, Identity, Noted, Number, Question};
+use super::{Asked, Identity, Noted, NumberedAnswer, NumberedQuestion, RequestNumber};
 use crate::Message;
 
 /// How long [`Responder::answer`] waits for room, which an honest client always has.
@@ -23,25 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// how many clients there are: a worker that is not trusted can make itself as many as it has
 /// descriptors, and is better given a pair of its own.
 pub struct Server<Q, A> {
-    questions: Receiver<Question<Q, A>>,
+    questions: Receiver<NumberedQuestion<Q, A>>,
     clients: Mutex<Clients<A>>,
 }
 
 /// Those that have asked.
 struct Clients<A> {
-    senders: HashMap<Identity, Sender<Answer<A>>>,
+    senders: HashMap<Identity, Sender<NumberedAnswer<A>>>,
     /// How many questions have come since those that are gone were struck out.
     unswept: usize,
 }
 
 impl<A> Clients<A> {
-    fn new(senders: HashMap<Identity, Sender<Answer<A>>>) -> Mutex<Clients<A>> {
+    fn new(senders: HashMap<Identity, Sender<NumberedAnswer<A>>>) -> Mutex<Clients<A>> {
         let unswept = 0;
         Mutex::new(Clients { senders, unswept })
     }
 
     /// Takes out those that are gone.
-    fn extract_gone(&mut self) -> Vec<Sender<Answer<A>>> {
+    fn extract_gone(&mut self) -> Vec<Sender<NumberedAnswer<A>>> {
         self.unswept = 0;
         let gone: Vec<Identity> = self
             .senders
@@ -55,7 +55,7 @@ impl<A> Clients<A> {
 }
 
 impl<Q: Message, A: Message> Server<Q, A> {
-    pub(super) fn new(questions: Receiver<Question<Q, A>>) -> Server<Q, A> {
+    pub(super) fn new(questions: Receiver<NumberedQuestion<Q, A>>) -> Server<Q, A> {
         Server {
             questions,
             clients: Clients::new(HashMap::new()),
@@ -133,7 +133,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
         }
     }
 
-    fn accept(&self, (asked, answers, question): Question<Q, A>) -> (Q, Responder<A>) {
+    fn accept(&self, (asked, answers, question): NumberedQuestion<Q, A>) -> (Q, Responder<A>) {
         let client = asked.0.client;
         let mut clients = self.clients();
         clients.unswept += 1;
@@ -195,10 +195,10 @@ impl<Q: Message, A: Message> Serialize for Server<Q, A> {
 
 impl<'de, Q: Message, A: Message> Deserialize<'de> for Server<Q, A> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (questions, clients) =
-            <(Receiver<Question<Q, A>>, Vec<(Identity, Sender<Answer<A>>)>)>::deserialize(
-                deserializer,
-            )?;
+        let (questions, clients) = <(
+            Receiver<NumberedQuestion<Q, A>>,
+            Vec<(Identity, Sender<NumberedAnswer<A>>)>,
+        )>::deserialize(deserializer)?;
         Ok(Server {
             questions,
             clients: Clients::new(clients.into_iter().collect()),
@@ -208,7 +208,7 @@ impl<'de, Q: Message, A: Message> Deserialize<'de> for Server<Q, A> {
 
 /// Answers one question. Dropped, it tells the caller that there is no answer.
 pub struct Responder<A: Message> {
-    to: Option<Sender<Answer<A>>>,
+    to: Option<Sender<NumberedAnswer<A>>>,
     number: u64,
 }
 
@@ -223,7 +223,7 @@ impl<A: Message> Responder<A> {
         let Some(to) = self.to.take() else {
             return Err(SendError(answer));
         };
-        let answer = (Noted(Number(self.number)), Ok(answer));
+        let answer = (Noted(RequestNumber(self.number)), Ok(answer));
         let (_, answer) = match to.send_timeout(answer, PATIENCE) {
             Ok(()) => return Ok(()),
             Err(SendTimeoutError::Timeout(answer)) => answer,
@@ -245,7 +245,7 @@ impl<A: Message> Responder<A> {
     fn refuse(&mut self, why: String) {
         if let Some(to) = self.to.take() {
             // One that has no room for it waits for nothing.
-            let _ = to.try_send((Noted(Number(self.number)), Err(why)));
+            let _ = to.try_send((Noted(RequestNumber(self.number)), Err(why)));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn answers_that_nobody_asked_for_make_no_room() {
     let (questions, asked) =
-        channel::<Question<u32, u32>>(Transport::SharedMemory, 4).expect("a channel");
+        channel::<NumberedQuestion<u32, u32>>(Transport::SharedMemory, 4).expect("a channel");
     let client = Client::new(questions);
     let answers = std::thread::scope(|scope| {
         let call = scope.spawn(|| client.call(1));
@@ -15,7 +15,7 @@ fn answers_that_nobody_asked_for_make_no_room() {
         let answers = answers.expect("the first brings them");
         // Three times.
         for answer in [10, 11, 12] {
-            let number = Noted(Number(which.0.number));
+            let number = Noted(RequestNumber(which.0.number));
             answers.send((number, Ok(answer))).expect("there is room");
         }
         assert_eq!(call.join().expect("no panic"), Ok(10));
@@ -49,7 +49,7 @@ impl serde::Serialize for Panics {
 #[test]
 fn a_question_whose_encoding_panics_makes_room_for_the_next() {
     let (questions, asked) =
-        channel::<Question<Panics, u32>>(Transport::SharedMemory, 2).expect("a channel");
+        channel::<NumberedQuestion<Panics, u32>>(Transport::SharedMemory, 2).expect("a channel");
     let client = Client::new(questions);
     for _ in 0..3 {
         let call = || client.call_timeout(Panics(true), Duration::from_secs(30));

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::format::Checksum;
 use super::text;
-use crate::sys::image::Program;
+use crate::sys::image::ProgramImage;
 
 /// The linker's build id; without one, a hash of the program's file.
 pub(super) fn build_id() -> io::Result<&'static str> {
@@ -15,7 +15,7 @@ pub(super) fn build_id() -> io::Result<&'static str> {
     if let Some(build) = BUILD.get() {
         return Ok(build);
     }
-    let id = &Program::this().build_id;
+    let id = &ProgramImage::this().build_id;
     let build = if id.is_empty() {
         // The linker wrote none. What is in memory would do too, but a debugger writes its
         // breakpoints there.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::{Crash, Phase, Timeout};
 
 /// An end that is kept in a file.
-pub(crate) trait Ended {
+pub(crate) trait KeptEnd {
     fn task(&self) -> &str;
     fn started_at(&self) -> &'static Location<'static>;
     fn cause(&self) -> String;
@@ -23,7 +23,7 @@ pub(crate) trait Ended {
     fn set_file(&mut self, file: Result<PathBuf, String>);
 }
 
-impl Ended for Crash {
+impl KeptEnd for Crash {
     fn task(&self) -> &str {
         Crash::task(self)
     }
@@ -65,7 +65,7 @@ impl Ended for Crash {
     }
 }
 
-impl Ended for Timeout {
+impl KeptEnd for Timeout {
     fn task(&self) -> &str {
         Timeout::task(self)
     }

@@ -65,5 +65,5 @@ pub(super) mod tests;
 mod text;
 mod write;
 
-pub(super) use ended::Ended;
+pub(super) use ended::KeptEnd;
 pub(super) use write::{CrashFile, attach_error, create_dir};

@@ -22,7 +22,7 @@ use super::kept_value;
 use super::read::{CrashRecord, read};
 use crate::sys::{c_streams, environment, fds, opened, process, signal};
 use crate::task::codec::Encoded;
-use crate::task::entry::{self, EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
+use crate::task::entry::{self, EncodedResult, EncodedValue, Outcome, Plan, Resident, ValuePlace};
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -87,7 +87,7 @@ fn replay(path: &Path) -> Result<i32, String> {
     }
     let mut resident = context.map(|bytes| {
         Resident::encoded(EncodedValue {
-            place: Place::Here(bytes),
+            place: ValuePlace::Here(bytes),
             descriptors: Vec::new(),
         })
     });

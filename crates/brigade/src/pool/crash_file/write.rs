@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::build::build_id;
 use super::command::{DEBUGGER, program, replay_command};
-use super::ended::Ended;
+use super::ended::KeptEnd;
 use super::format::{INPUT, ReplaySpec, TITLE, VERSION};
 use super::text::{UtcTime, escape_for_display, escaped};
 use crate::pool::events;
@@ -53,7 +53,7 @@ pub(crate) struct CrashFile<'a> {
 
 impl CrashFile<'_> {
     /// Writes the file, and has the crash say where it is; or why there is none.
-    pub(crate) fn write_and_attach(&self, crash: &mut impl Ended, dir: &Path) {
+    pub(crate) fn write_and_attach(&self, crash: &mut impl KeptEnd, dir: &Path) {
         match self.write(crash, dir) {
             Ok(path) => crash.set_file(Ok(path)),
             Err(e) => attach_error(
@@ -67,7 +67,7 @@ impl CrashFile<'_> {
     ///
     /// Only its owner can read it, for an input may be secret. No program finds half a file, for it
     /// gets its name when it is whole.
-    pub(crate) fn write(&self, crash: &impl Ended, dir: &Path) -> io::Result<PathBuf> {
+    pub(crate) fn write(&self, crash: &impl KeptEnd, dir: &Path) -> io::Result<PathBuf> {
         create_private_dir(dir)?;
         let now = UtcTime::at(SystemTime::now());
         let name = format!(
@@ -87,7 +87,7 @@ impl CrashFile<'_> {
 
     fn write_header(
         &self,
-        crash: &impl Ended,
+        crash: &impl KeptEnd,
         now: UtcTime,
         path: &Path,
         to: &mut impl Write,
@@ -166,7 +166,7 @@ impl CrashFile<'_> {
 }
 
 /// Has the crash say why there is no file.
-pub(crate) fn attach_error(crash: &mut impl Ended, why: String) {
+pub(crate) fn attach_error(crash: &mut impl KeptEnd, why: String) {
     events::crash_file_not_written(crash.pid(), crash.task(), &why);
     crash.set_file(Err(why));
 }

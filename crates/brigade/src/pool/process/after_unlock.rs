@@ -11,7 +11,7 @@ use super::driver::Driver;
 use super::outcome::RawOutcome;
 use super::pool::{LockedPool, ProcessPool};
 use super::task::Task;
-use crate::pool::crash_file::{self, CrashFile, Ended};
+use crate::pool::crash_file::{self, CrashFile, KeptEnd};
 use crate::pool::events;
 use crate::pool::policy::limits::Attempts;
 use crate::pool::timeline::Timeline;
@@ -22,7 +22,7 @@ use crate::task::entry::Plan;
 use crate::{Crash, JoinError, Kind};
 
 /// What a crash file keeps of a task, beside how it ended.
-pub(super) struct Kept<'a> {
+pub(super) struct KeptTask<'a> {
     target: &'a CallTarget,
     input: std::io::Result<Vec<u8>>,
     descriptors: usize,
@@ -30,9 +30,9 @@ pub(super) struct Kept<'a> {
     attempts: Attempts,
 }
 
-impl Kept<'_> {
-    fn of(task: &Task) -> Kept<'_> {
-        Kept {
+impl KeptTask<'_> {
+    fn of(task: &Task) -> KeptTask<'_> {
+        KeptTask {
             target: &task.target,
             input: task.input.read(),
             descriptors: task.input.descriptors(),
@@ -136,7 +136,7 @@ impl ProcessPool {
         for report in reports {
             let name = self.name_of(&report.target);
             let (evidence, symbols) = (report.evidence, &report.symbols);
-            let kept = Kept {
+            let kept = KeptTask {
                 target: &report.target,
                 input: report.input,
                 descriptors: report.descriptors,
@@ -210,11 +210,11 @@ impl ProcessPool {
     }
 
     /// Writes the crash file, where that is wanted.
-    pub(super) fn write_crash_file(&self, crash: &mut impl Ended, kept: Kept<'_>) {
+    pub(super) fn write_crash_file(&self, crash: &mut impl KeptEnd, kept: KeptTask<'_>) {
         let Some(dir) = &self.options.keep_crashes else {
             return;
         };
-        let Kept {
+        let KeptTask {
             target,
             input,
             descriptors,
@@ -267,7 +267,7 @@ impl ProcessPool {
                 };
                 let keep = || {
                     let is_kept = self.options.keep_crashes.is_some();
-                    is_kept.then(|| Kept::of(&task))
+                    is_kept.then(|| KeptTask::of(&task))
                 };
                 let end = match crash {
                     Ok(mut crash) => {

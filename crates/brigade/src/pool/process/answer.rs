@@ -6,7 +6,7 @@ use super::assignment::WorkerIndex;
 use super::collect::ReplyAction;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
-use super::outcome::{Bytes, Content, RawOutcome, ResultWithDescriptors, TransferError};
+use super::outcome::{Bytes, RawOutcome, ResultPlace, ResultWithDescriptors, TransferError};
 use super::supervise::MAX_FREE_REQUEUES;
 use super::task::{ResultSink, Task};
 use crate::JoinError;
@@ -18,7 +18,7 @@ use crate::worker::process::host::connection::NotNow;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// What a reply says of its task.
-enum Answer {
+enum TaskAnswer {
     Returned(RawOutcome),
     Panicked(Unwound),
     Undeliverable(String),
@@ -45,11 +45,11 @@ impl Dispatcher {
         };
         let name = || task.target.name(&self.options);
         let end = match answer {
-            Answer::Returned(end) => end,
-            Answer::Panicked(unwound) => {
+            TaskAnswer::Returned(end) => end,
+            TaskAnswer::Panicked(unwound) => {
                 RawOutcome::failed(JoinError::panicked(name(), unwound, &self.server.symbols))
             }
-            Answer::Undeliverable(why) => {
+            TaskAnswer::Undeliverable(why) => {
                 RawOutcome::failed(TransferError::Why(why).into_error(name()))
             }
         };
@@ -64,22 +64,22 @@ impl Dispatcher {
         i: WorkerIndex,
         tag: ReplyTag,
         frame: Bytes,
-    ) -> Result<Answer, ReplyAction> {
+    ) -> Result<TaskAnswer, ReplyAction> {
         match tag.read(&frame) {
             Reply::Returned(result) => {
                 self.stats.bytes_out += result.len() as u64;
-                Ok(Answer::Returned(RawOutcome::Returned(frame)))
+                Ok(TaskAnswer::Returned(RawOutcome::Returned(frame)))
             }
             Reply::AccompaniedReturned(_) | Reply::LargeReturned(_) => {
                 self.answer_with_descriptors(i, tag, frame)
             }
             Reply::Panicked(unwound) => match reply::decoded(unwound) {
-                Some(unwound) => Ok(Answer::Panicked(unwound)),
+                Some(unwound) => Ok(TaskAnswer::Panicked(unwound)),
                 None => Err(ReplyAction::ProtocolError),
             },
             Reply::Undeliverable(why) => {
                 let why = String::from_utf8_lossy(why).into_owned();
-                Ok(Answer::Undeliverable(why))
+                Ok(TaskAnswer::Undeliverable(why))
             }
             Reply::Ready
             | Reply::NotReady(_)
@@ -95,11 +95,11 @@ impl Dispatcher {
         i: WorkerIndex,
         tag: ReplyTag,
         frame: Bytes,
-    ) -> Result<Answer, ReplyAction> {
+    ) -> Result<TaskAnswer, ReplyAction> {
         let slot = &mut self.workers[i];
         let connection = slot.connection.as_mut().ok_or(ReplyAction::ProtocolError)?;
         let not_received = |why: &dyn std::fmt::Display| {
-            Answer::Undeliverable(format!("its result could not be received: {why}"))
+            TaskAnswer::Undeliverable(format!("its result could not be received: {why}"))
         };
         let descriptors = match connection.fetch() {
             Ok(descriptors) => descriptors,
@@ -114,15 +114,15 @@ impl Dispatcher {
             Err(_) => return Err(ReplyAction::ProtocolError),
         };
         let content = match tag.read(&frame) {
-            Reply::LargeReturned(Some(len)) if len <= MAX_BYTES as u64 => Content::File(len),
-            Reply::AccompaniedReturned(_) => Content::Here(frame),
+            Reply::LargeReturned(Some(len)) if len <= MAX_BYTES as u64 => ResultPlace::File(len),
+            Reply::AccompaniedReturned(_) => ResultPlace::Here(frame),
             _ => return Err(ReplyAction::ProtocolError),
         };
         let len = content.len() as u64;
         match delivered(content, descriptors) {
             Ok(delivered) => {
                 self.stats.bytes_out += len;
-                Ok(Answer::Returned(RawOutcome::WithDescriptors(Box::new(
+                Ok(TaskAnswer::Returned(RawOutcome::WithDescriptors(Box::new(
                     delivered,
                 ))))
             }
@@ -176,18 +176,21 @@ impl Dispatcher {
 }
 
 /// A result with its descriptors, of which the first is the file of a large one.
-fn delivered(content: Content, descriptors: Vec<OwnedFd>) -> Result<ResultWithDescriptors, String> {
+fn delivered(
+    content: ResultPlace,
+    descriptors: Vec<OwnedFd>,
+) -> Result<ResultWithDescriptors, String> {
     match (Unclaimed::hold(descriptors), content) {
         (Ok(descriptors), content) => Ok(ResultWithDescriptors {
             content,
             descriptors,
         }),
         // A result that needs a descriptor only to be read can do without.
-        (Err(too_many), Content::File(len)) if too_many.descriptors.len() == 1 => {
+        (Err(too_many), ResultPlace::File(len)) if too_many.descriptors.len() == 1 => {
             let mapped =
                 attachment::map(&too_many.descriptors[0], len).map_err(|e| e.to_string())?;
             Ok(ResultWithDescriptors {
-                content: Content::Mapped(mapped),
+                content: ResultPlace::Mapped(mapped),
                 descriptors: Unclaimed::none(),
             })
         }

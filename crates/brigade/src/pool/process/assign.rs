@@ -8,7 +8,7 @@ use super::dispatcher::Dispatcher;
 use super::outcome::{RawOutcome, TransferError};
 use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
-use super::worker_slot::{Given, Refused, Termination, WorkerSlot};
+use super::worker_slot::{AssignRefusal, Given, Termination, WorkerSlot};
 use crate::JoinError;
 use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
@@ -355,7 +355,7 @@ impl Dispatcher {
     }
 
     /// Ends a task, or several, that no worker can be given.
-    fn refuse(&mut self, task: Task, refused: &Refused, ctx: &mut Ctx<'_>) {
+    fn refuse(&mut self, task: Task, refused: &AssignRefusal, ctx: &mut Ctx<'_>) {
         let name = task.target.name(&self.options);
         let has_context = task.context.as_ref().is_some_and(|it| !it.is_state());
         let why = refused.why(has_context);

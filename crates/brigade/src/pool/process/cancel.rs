@@ -7,7 +7,7 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{Ctx, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::RawOutcome;
-use super::respawn::StartError;
+use super::respawn::StartFailure;
 use super::result_cell::{EarlyEnd, HasResultCell};
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination, WorkerSlot};
@@ -313,7 +313,7 @@ impl Dispatcher {
                 };
                 let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
                 self.clear_slot(i, ctx.now);
-                self.on_start_failure(i, StartError::spawn_failed(why), ctx);
+                self.on_start_failure(i, StartFailure::spawn_failed(why), ctx);
             }
         }
         let mut taken = false;

@@ -8,7 +8,7 @@ use super::deferred::{Ctx, Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::{Bytes, RawOutcome, take_frame};
 use super::reply_batch::ReplyBatch;
-use super::respawn::StartError;
+use super::respawn::StartFailure;
 use super::worker_slot::SlotStatus;
 use crate::sim::local::{Instant, Ordering};
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
@@ -274,8 +274,8 @@ impl Dispatcher {
     /// A worker could not do its setup.
     fn on_not_ready(&mut self, i: WorkerIndex, why: &[u8], ctx: &mut Ctx<'_>) -> ReplyAction {
         let reason = match reply::decoded(why) {
-            Some(why) => StartError::SetupFailed(why, Arc::clone(&self.server.symbols)),
-            None => StartError::spawn_failed("a worker broke the protocol"),
+            Some(why) => StartFailure::SetupFailed(why, Arc::clone(&self.server.symbols)),
+            None => StartFailure::spawn_failed("a worker broke the protocol"),
         };
         self.clear_slot(i, ctx.now);
         self.on_start_failure(i, reason, ctx);

@@ -21,10 +21,10 @@ pub(super) struct ResultBuffer {
 }
 
 /// One result, or several: the number of the input, or of the first; and what there is of them.
-type ResultEntry = (u64, Form);
+type ResultEntry = (u64, ResultForm);
 
 #[derive(Clone, Copy)]
-enum Form {
+enum ResultForm {
     /// So many bytes.
     Bytes(u32),
     /// The replies to so many tasks.
@@ -52,7 +52,7 @@ impl ResultBuffer {
         match &end {
             RawOutcome::Returned(bytes) => self.put_bytes(index, bytes),
             _ => {
-                self.entries.push_back((index, Form::Other));
+                self.entries.push_back((index, ResultForm::Other));
                 self.others.push_back(end);
             }
         }
@@ -60,13 +60,13 @@ impl ResultBuffer {
 
     fn put_bytes(&mut self, index: u64, bytes: &[u8]) {
         self.entries
-            .push_back((index, Form::Bytes(bytes.len() as u32)));
+            .push_back((index, ResultForm::Bytes(bytes.len() as u32)));
         self.bytes.extend_from_slice(bytes);
     }
 
     fn put_frame(&mut self, index: u64, frame: NextFrame<'_, '_>) {
         self.entries
-            .push_back((index, Form::Bytes(frame.len() as u32)));
+            .push_back((index, ResultForm::Bytes(frame.len() as u32)));
         frame.append_to(&mut self.bytes);
     }
 
@@ -79,7 +79,7 @@ impl ResultBuffer {
     ) -> (u32, usize) {
         let (count, bytes) = take(&mut self.bytes);
         if count > 0 {
-            self.entries.push_back((index, Form::Replies(count)));
+            self.entries.push_back((index, ResultForm::Replies(count)));
         }
         (count, bytes)
     }
@@ -96,8 +96,8 @@ impl ResultBuffer {
         let (index, form) = *first;
         let from = self.from;
         let result = match form {
-            Form::Replies(count) => {
-                *first = (index + 1, Form::Replies(count - 1));
+            ResultForm::Replies(count) => {
+                *first = (index + 1, ResultForm::Replies(count - 1));
                 // They are whole: that was seen when they were taken.
                 let (result, next) =
                     returned_at(&self.bytes, from).unwrap_or((&[], self.bytes.len()));
@@ -107,11 +107,11 @@ impl ResultBuffer {
                 }
                 ResultRef::Bytes(result)
             }
-            Form::Bytes(len) => {
+            ResultForm::Bytes(len) => {
                 self.from += len as usize;
                 ResultRef::Bytes(&self.bytes[from..self.from])
             }
-            Form::Other => ResultRef::Other(self.others.pop_front()?),
+            ResultForm::Other => ResultRef::Other(self.others.pop_front()?),
         };
         self.entries.pop_front();
         Some((index, result))

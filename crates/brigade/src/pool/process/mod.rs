@@ -68,7 +68,7 @@ use std::sync::Arc;
 
 use self::deferred::Deferred;
 use self::dispatcher::Dispatcher;
-use self::respawn::StartError;
+use self::respawn::StartFailure;
 use super::config::Options;
 use super::crash_file;
 use super::policy::size::Following;
@@ -158,13 +158,13 @@ impl ProcessPool {
     }
 
     /// Why there is no pool.
-    fn not_started(&self, reason: &StartError) -> io::Error {
+    fn not_started(&self, reason: &StartFailure) -> io::Error {
         if let Some(name) = reason.initializer(&self.options) {
             return self.options.start_failed(reason.to_error(name));
         }
         match reason {
-            StartError::SpawnFailed(why) => why.clone().into(),
-            StartError::SetupFailed(why, _) if why.panic.is_none() => {
+            StartFailure::SpawnFailed(why) => why.clone().into(),
+            StartFailure::SetupFailed(why, _) if why.panic.is_none() => {
                 error::placed("a process could not be prepared", why.why.clone().into())
             }
             reason => {

@@ -57,12 +57,12 @@ pub(super) enum RawOutcome {
 
 /// A result that needs descriptors, or did.
 pub(super) struct ResultWithDescriptors {
-    pub(super) content: Content,
+    pub(super) content: ResultPlace,
     pub(super) descriptors: Unclaimed,
 }
 
 /// Where a result's bytes are.
-pub(super) enum Content {
+pub(super) enum ResultPlace {
     Here(Bytes),
     /// In the first descriptor; so many.
     File(u64),
@@ -70,12 +70,12 @@ pub(super) enum Content {
     Mapped(ValueFile),
 }
 
-impl Content {
+impl ResultPlace {
     pub(super) fn len(&self) -> usize {
         match self {
-            Content::Here(bytes) => bytes.len(),
-            Content::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),
-            Content::Mapped(file) => file.len(),
+            ResultPlace::Here(bytes) => bytes.len(),
+            ResultPlace::File(len) => usize::try_from(*len).unwrap_or(usize::MAX),
+            ResultPlace::Mapped(file) => file.len(),
         }
     }
 }
@@ -114,9 +114,9 @@ impl RawOutcome {
             RawOutcome::WithDescriptors(delivered) => {
                 let mut descriptors = delivered.descriptors.claim();
                 let len = match delivered.content {
-                    Content::Here(bytes) => return decoded(Encoded::Here(&bytes), descriptors),
-                    Content::Mapped(file) => return decoded(Encoded::File(file), descriptors),
-                    Content::File(len) => len,
+                    ResultPlace::Here(bytes) => return decoded(Encoded::Here(&bytes), descriptors),
+                    ResultPlace::Mapped(file) => return decoded(Encoded::File(file), descriptors),
+                    ResultPlace::File(len) => len,
                 };
                 if descriptors.is_empty() {
                     let why = "its result arrived without its memory file".to_owned();

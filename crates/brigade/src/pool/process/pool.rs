@@ -8,7 +8,7 @@ use super::deferred::{Deferred, Drawing, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::driver::{Driver, WaitFor};
 use super::ordered_delivery::OrderedDelivery;
-use super::respawn::StartError;
+use super::respawn::StartFailure;
 use super::result_cell::{HasResultCell, ResultCell};
 use crate::pool::config::Options;
 use crate::pool::events;
@@ -230,7 +230,7 @@ impl ProcessPool {
     }
 
     /// Waits until every worker is ready.
-    pub(super) fn wait_ready(&self) -> Result<(), StartError> {
+    pub(super) fn wait_ready(&self) -> Result<(), StartFailure> {
         self.wait(&mut WaitFor::Startup, None);
         self.lock().dispatcher.respawn.end_build()
     }

@@ -4,10 +4,10 @@ use super::pool::ProcessPool;
 use super::worker_slot::{SlotStatus, WorkerSlot};
 use crate::Kind;
 use crate::pool::config::Options;
-use crate::publish::{PoolPicture, Source, TaskPicture, WorkerPicture};
+use crate::publish::{PoolPicture, PoolSource, TaskPicture, WorkerPicture};
 use crate::sim::local::Instant;
 
-impl Source for ProcessPool {
+impl PoolSource for ProcessPool {
     fn publish(&self) -> PoolPicture {
         let stats = self.stats();
         let inner = self.lock();

@@ -25,7 +25,7 @@ pub(super) struct Respawn {
     failures: StartFailures,
     /// The pool is being built: the first worker that does not start is the end of it.
     is_building: bool,
-    build_failure: Option<StartError>,
+    build_failure: Option<StartFailure>,
     /// No more are tried, until a task is submitted.
     is_halted: bool,
 }
@@ -49,7 +49,7 @@ impl Respawn {
     }
 
     /// All workers have started, or one has failed to.
-    pub(super) fn end_build(&mut self) -> Result<(), StartError> {
+    pub(super) fn end_build(&mut self) -> Result<(), StartFailure> {
         match self.build_failure.take() {
             Some(reason) => Err(reason),
             None => {
@@ -68,10 +68,10 @@ impl Respawn {
     /// being at once; or gives the reason back, if it is not: what is queued ends with that.
     pub(super) fn record_failure(
         &mut self,
-        reason: StartError,
+        reason: StartFailure,
         alive: bool,
         now: Instant,
-    ) -> Result<Option<Instant>, StartError> {
+    ) -> Result<Option<Instant>, StartFailure> {
         let failures = self.failures.record();
         if self.is_building {
             self.build_failure.get_or_insert(reason);
@@ -102,15 +102,15 @@ impl Respawn {
 }
 
 /// Why there is no worker.
-pub(super) enum StartError {
+pub(super) enum StartFailure {
     Died(Box<Evidence>, Arc<Symbols>),
     SetupFailed(NotReady, Arc<Symbols>),
     SpawnFailed(RemoteError),
 }
 
-impl StartError {
-    pub(super) fn spawn_failed(why: impl Into<String>) -> StartError {
-        StartError::SpawnFailed(RemoteError::other(why))
+impl StartFailure {
+    pub(super) fn spawn_failed(why: impl Into<String>) -> StartFailure {
+        StartFailure::SpawnFailed(RemoteError::other(why))
     }
 
     /// The initializer, or what the program runs first in each worker, if it is what failed.
@@ -121,26 +121,26 @@ impl StartError {
             Some(TaskName::at(init.address, options.name.clone(), init.at))
         };
         match self {
-            StartError::Died(..) => options.initializer_name().or_else(program_init),
-            StartError::SetupFailed(why, _) if why.is_program_init => program_init(),
-            StartError::SetupFailed(why, _) if why.panic.is_some() => options.initializer_name(),
-            StartError::SetupFailed(..) | StartError::SpawnFailed(_) => None,
+            StartFailure::Died(..) => options.initializer_name().or_else(program_init),
+            StartFailure::SetupFailed(why, _) if why.is_program_init => program_init(),
+            StartFailure::SetupFailed(why, _) if why.panic.is_some() => options.initializer_name(),
+            StartFailure::SetupFailed(..) | StartFailure::SpawnFailed(_) => None,
         }
     }
 
     pub(super) fn to_error(&self, name: TaskName) -> JoinError {
         match self {
-            StartError::Died(evidence, symbols) => {
+            StartFailure::Died(evidence, symbols) => {
                 JoinError::Crashed(evidence.clone().into_crash(name, symbols))
             }
-            StartError::SetupFailed(why, symbols) => match &why.panic {
+            StartFailure::SetupFailed(why, symbols) => match &why.panic {
                 Some(unwound) => JoinError::panicked(name, unwound.clone(), symbols),
                 None => JoinError::Undeliverable(format!(
                     "task `{name}`: no worker process could be prepared: {}",
                     why.why
                 )),
             },
-            StartError::SpawnFailed(why) => JoinError::Undeliverable(format!(
+            StartFailure::SpawnFailed(why) => JoinError::Undeliverable(format!(
                 "task `{name}`: there is no worker process: {why}"
             )),
         }

@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_millis(50);
 const GROUP: usize = 64;
 
 /// What a worker was doing before it was asked.
-struct Before {
+struct BeforeAsking {
     at: WorkerIndex,
     /// The number of its task, by the pool's count of what this worker was given.
     task: u32,
@@ -45,7 +45,7 @@ impl ProcessPool {
     fn ask(&self, group: &[WorkerIndex], into: &mut Vec<WorkerStack>) {
         // So that those tasks are told of that run now.
         self.poll();
-        let mut asked: Vec<(Before, Option<Question>)> = {
+        let mut asked: Vec<(BeforeAsking, Option<Question>)> = {
             let inner = self.lock();
             let now = Instant::now();
             let initializes = self.options.initializer.is_some();
@@ -63,7 +63,7 @@ impl ProcessPool {
                         .as_ref()
                         .filter(|_| slot.may_be_asked(initializes));
                     let question = connection.map(|c| c.question());
-                    (Before { at, task, picture }, question)
+                    (BeforeAsking { at, task, picture }, question)
                 })
                 .collect()
         };
@@ -74,7 +74,7 @@ impl ProcessPool {
             question.ask();
         }
         let deadline = std::time::Instant::now() + WITHIN;
-        let answers: Vec<(Before, Option<Whereabouts>)> = asked
+        let answers: Vec<(BeforeAsking, Option<Whereabouts>)> = asked
             .into_iter()
             .map(|(before, question)| (before, question.map(|q| q.wait(deadline))))
             .collect();
@@ -96,7 +96,7 @@ impl ProcessPool {
     }
 }
 
-impl Before {
+impl BeforeAsking {
     /// Whether that worker still runs that task.
     fn is_still(&self, slot: &WorkerSlot) -> bool {
         let pid = slot.connection.as_ref().map(|c| c.pid());

@@ -7,7 +7,7 @@ use super::assignment::{Assignment, WorkerIndex};
 use super::deferred::{CrashReport, Ctx, DeadOutcome, DeadTask, Drawing, HowDied, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::TransferError;
-use super::respawn::StartError;
+use super::respawn::StartFailure;
 use super::result_cell::EarlyEnd;
 use super::task::{ResultSink, Task};
 use super::worker_slot::{SlotStatus, Termination};
@@ -88,8 +88,8 @@ impl Dispatcher {
         if status == SlotStatus::Starting {
             self.clear_slot(i, ctx.now);
             let reason = match evidence.exit_record.unstarted {
-                Some(why) => StartError::SpawnFailed(*why),
-                None => StartError::Died(Box::new(evidence), symbols),
+                Some(why) => StartFailure::SpawnFailed(*why),
+                None => StartFailure::Died(Box::new(evidence), symbols),
             };
             return self.on_start_failure(i, reason, ctx);
         }

@@ -7,7 +7,7 @@ use super::assignment::WorkerIndex;
 use super::deferred::Ctx;
 use super::dispatcher::Dispatcher;
 use super::pool;
-use super::respawn::StartError;
+use super::respawn::StartFailure;
 use super::worker_slot::{SlotStatus, WorkerSlot};
 use crate::sim::local::Ordering;
 use crate::sys::remote_error::RemoteError;
@@ -51,7 +51,7 @@ impl Dispatcher {
                 self.server.may_make_more()
             };
             if let Err(why) = may_hire {
-                self.on_start_failure(i, StartError::spawn_failed(why), ctx);
+                self.on_start_failure(i, StartFailure::spawn_failed(why), ctx);
                 continue;
             }
             let spare = match self.server.try_take_worker(self.client_id, asked) {
@@ -62,7 +62,7 @@ impl Dispatcher {
                 }
                 Err(_) if self.server.is_gone() => continue,
                 Err(e) => {
-                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx);
+                    self.on_start_failure(i, StartFailure::SpawnFailed(RemoteError::from(&e)), ctx);
                     continue;
                 }
             };
@@ -75,7 +75,7 @@ impl Dispatcher {
                     slot.last_progress = ctx.now;
                 }
                 Err(e) => {
-                    self.on_start_failure(i, StartError::SpawnFailed(RemoteError::from(&e)), ctx)
+                    self.on_start_failure(i, StartFailure::SpawnFailed(RemoteError::from(&e)), ctx)
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Dispatcher {
     pub(super) fn on_start_failure(
         &mut self,
         i: WorkerIndex,
-        reason: StartError,
+        reason: StartFailure,
         ctx: &mut Ctx<'_>,
     ) {
         self.stats.not_ready += 1;
@@ -120,7 +120,7 @@ impl Dispatcher {
     }
 
     /// Ends all queued tasks: there is no worker, for this reason.
-    fn fail_queued(&mut self, reason: &StartError, ctx: &mut Ctx<'_>) {
+    fn fail_queued(&mut self, reason: &StartFailure, ctx: &mut Ctx<'_>) {
         while let Some(task) = self.queue.pop_any() {
             if self.is_abandoned(&task) {
                 self.discard(task, ctx);

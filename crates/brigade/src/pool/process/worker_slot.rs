@@ -39,19 +39,19 @@ pub(super) struct Given {
     /// What there was none for, or not yet.
     pub(super) rest: Option<Task>,
     /// Why no worker can be given that.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<AssignRefusal>,
 }
 
 /// Why no worker can be given a task.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum AssignRefusal {
     /// It could not be sent, and it would be no use to try again.
     Failed(io::Error),
     /// One worker after another was alive, and had closed the socket that it would come through.
     Unreachable,
 }
 
-impl Refused {
+impl AssignRefusal {
     /// As it goes on after the name of the task.
     pub(super) fn why(&self, has_context: bool) -> String {
         let what = match has_context {
@@ -59,8 +59,8 @@ impl Refused {
             false => "its input",
         };
         match self {
-            Refused::Failed(e) => format!("{what} could not be sent to a worker: {e}"),
-            Refused::Unreachable => format!(
+            AssignRefusal::Failed(e) => format!("{what} could not be sent to a worker: {e}"),
+            AssignRefusal::Unreachable => format!(
                 "{what} could not be sent to any worker: each has closed the socket through which inputs arrive, in an initializer or in a task"
             ),
         }
@@ -325,7 +325,7 @@ impl WorkerSlot {
     }
 
     /// A task could not be written. Gives the reason, if it is that of any worker.
-    fn note_not_given(&mut self, task: &mut Task, why: NotNow) -> Option<Refused> {
+    fn note_not_given(&mut self, task: &mut Task, why: NotNow) -> Option<AssignRefusal> {
         self.ring_full = true;
         match why {
             // The longest task fits a ring of which all was taken.
@@ -348,11 +348,11 @@ impl WorkerSlot {
                     .as_ref()
                     .is_some_and(WorkerConnection::is_alive);
                 task.unreachable += u8::from(is_alive);
-                (task.unreachable > MAX_UNREACHABLE).then_some(Refused::Unreachable)
+                (task.unreachable > MAX_UNREACHABLE).then_some(AssignRefusal::Unreachable)
             }
             // It passes: some are closed with each result.
             NotNow::Failed(e) if is_scarcity(&e) => None,
-            NotNow::Failed(e) => Some(Refused::Failed(e)),
+            NotNow::Failed(e) => Some(AssignRefusal::Failed(e)),
         }
     }
 

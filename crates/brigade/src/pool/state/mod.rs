@@ -353,14 +353,14 @@ impl<S: 'static> StatePool<S> {
         &self,
         task: StateTask<S, A, R>,
         inputs: I,
-    ) -> map::Source<A, R, I> {
+    ) -> map::MapSource<A, R, I> {
         match &self.pool.backend {
             Backend::Thread(pool) => {
-                map::Source::Threads(thread::Map::of(pool, task.callable(), inputs))
+                map::MapSource::Threads(thread::Map::of(pool, task.callable(), inputs))
             }
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
             Backend::Process(pool) => {
-                map::Source::Processes(process::Map::planned(pool, &task.plan(self), inputs))
+                map::MapSource::Processes(process::Map::planned(pool, &task.plan(self), inputs))
             }
             #[cfg(any(not(target_os = "linux"), brigade_portable))]
             Backend::Process(pool) => pool.never(),

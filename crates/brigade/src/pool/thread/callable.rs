@@ -8,11 +8,11 @@ use crate::pool::context::Context;
 /// What a task calls: a function, or one with what it borrows.
 pub(in crate::pool) enum Callable<A, R> {
     Plain(fn(A) -> R),
-    With(Arc<dyn Call<A, R>>),
+    With(Arc<dyn BoundCall<A, R>>),
 }
 
 /// A function with what it borrows.
-pub(in crate::pool) trait Call<A, R>: Send + Sync {
+pub(in crate::pool) trait BoundCall<A, R>: Send + Sync {
     fn call(&self, input: A) -> R;
 
     /// Where the function is.
@@ -58,7 +58,7 @@ impl<A: 'static, R: 'static> Callable<A, R> {
 
 struct WithState<S, A, R>(fn(&S, A) -> R);
 
-impl<S: 'static, A, R> Call<A, R> for WithState<S, A, R> {
+impl<S: 'static, A, R> BoundCall<A, R> for WithState<S, A, R> {
     fn call(&self, input: A) -> R {
         state::with(true, |state: &mut S| (self.0)(state, input))
     }
@@ -70,7 +70,7 @@ impl<S: 'static, A, R> Call<A, R> for WithState<S, A, R> {
 
 struct WithStateMut<S, A, R>(fn(&mut S, A) -> R);
 
-impl<S: 'static, A, R> Call<A, R> for WithStateMut<S, A, R> {
+impl<S: 'static, A, R> BoundCall<A, R> for WithStateMut<S, A, R> {
     fn call(&self, input: A) -> R {
         state::with(false, |state: &mut S| (self.0)(state, input))
     }
@@ -85,7 +85,7 @@ struct WithContext<C, A, R> {
     task: fn(&C, A) -> R,
 }
 
-impl<C: Send + Sync, A, R> Call<A, R> for WithContext<C, A, R> {
+impl<C: Send + Sync, A, R> BoundCall<A, R> for WithContext<C, A, R> {
     fn call(&self, input: A) -> R {
         (self.task)(&self.context, input)
     }

@@ -8,9 +8,9 @@ use crate::pool::policy::limits::QueueLimit;
 use crate::pool::waiters::FutureWaiters;
 
 /// Room in the queue. Without a limit nothing is counted.
-pub(super) struct Capacity(Option<Limited>);
+pub(super) struct Capacity(Option<LimitedCapacity>);
 
-struct Limited {
+struct LimitedCapacity {
     state: Mutex<CapacityState>,
     freed: Condvar,
     /// Futures that wait.
@@ -35,7 +35,7 @@ pub(super) trait CapacityWaiter: Send + Sync {
 
 impl Capacity {
     pub(super) fn new(limit: QueueLimit) -> Capacity {
-        Capacity(limit.get().map(|free| Limited {
+        Capacity(limit.get().map(|free| LimitedCapacity {
             state: Mutex::new(CapacityState {
                 free: isize::try_from(free).unwrap_or(isize::MAX),
                 is_closed: false,

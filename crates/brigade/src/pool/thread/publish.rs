@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::pool::ThreadPool;
 use super::worker::WorkerThread;
 use crate::Kind;
-use crate::publish::{PoolPicture, Source};
+use crate::publish::{PoolPicture, PoolSource};
 
 /// A thread, as the table has it.
 pub(super) struct SeenWorker {
@@ -31,7 +31,7 @@ impl ThreadPool {
     }
 }
 
-impl Source for ThreadPool {
+impl PoolSource for ThreadPool {
     fn publish(&self) -> PoolPicture {
         let stats = self.stats();
         let workers = self.seen_workers();

@@ -33,13 +33,13 @@ const WRITTEN_EVERY: u64 = 100_000_000;
 /// The file, and what is on its way there.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    inner: Mutex<Inner>,
+    inner: Mutex<TimelineState>,
     /// A fork of the program has a copy of what is not written yet, and the same file.
     creator: Original,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct TimelineState {
     /// `None`: it could not be written.
     file: Option<File>,
     packets: Packets,
@@ -82,7 +82,7 @@ impl Timeline {
         packets.write_to(&file).map_err(placed)?;
         Ok(Timeline {
             creator: Original::this_process(),
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(TimelineState {
                 file: Some(file),
                 packets,
                 kind,
@@ -96,7 +96,7 @@ impl Timeline {
     /// A run has ended, of the task that `name` names by the address and the place of its key.
     pub(super) fn ran(&self, run: &TaskRun, key: (usize, usize), name: impl FnOnce() -> TaskName) {
         let mut inner = self.lock();
-        let Inner {
+        let TimelineState {
             file: Some(_),
             packets,
             kind,
@@ -177,7 +177,7 @@ impl Timeline {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, TimelineState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,7 +188,7 @@ impl Drop for Timeline {
     }
 }
 
-impl Inner {
+impl TimelineState {
     /// On the row, or on the pool's.
     fn mark(&mut self, row: Option<u64>, what: &str, annotations: Vec<Annotation>) {
         if self.file.is_none() {

@@ -141,7 +141,7 @@ fn a_thousand_arrivals_cost_one_descriptor() {
 
 #[test]
 fn what_is_not_of_the_type_is_refused() {
-    fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(wire: Wire, file: &OwnedFd) {
+    fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(wire: SharedWire, file: &OwnedFd) {
         let bytes = postcard::to_allocvec(&wire).expect("encodes");
         let file = rustix::io::fcntl_dupfd_cloexec(file, 3).expect("dup");
         decode::<T>(&bytes, vec![file]).expect_err("refused");

@@ -9,7 +9,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{OF_THE_PARENT, Writable, file_len};
-use crate::shm::owners::{Entry, Owners};
+use crate::shm::owners::{OwnerEntry, Owners};
 use crate::shm::region::Region;
 use crate::shm::shared::unfit;
 use crate::shm::{Shared, ShmSafe};
@@ -17,7 +17,7 @@ use crate::task::carry;
 
 /// As bytes: the number of its descriptor, the table of owners, which of them and with which
 /// ticket, where it begins, how many elements it has, and how many the region has.
-pub(super) type Wire<T> = (u32, T, u64, u64, u64, u64, u64);
+pub(super) type WritableWire<T> = (u32, T, u64, u64, u64, u64, u64);
 
 impl<T: ShmSafe> Serialize for Writable<[T]> {
     /// The message has it once this value is dropped.
@@ -39,7 +39,7 @@ impl<T: ShmSafe> Serialize for Writable<[T]> {
                 entry.send().map_err(|refused| refused.text())
             })
             .map_err(S::Error::custom)?;
-        let wire: Wire<&Shared<[Entry]>> = (
+        let wire: WritableWire<&Shared<[OwnerEntry]>> = (
             number,
             &table,
             self.place.index as u64,
@@ -55,7 +55,7 @@ impl<T: ShmSafe> Serialize for Writable<[T]> {
 impl<'de, T: ShmSafe> Deserialize<'de> for Writable<[T]> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Writable<[T]>, D::Error> {
         let (number, table, index, ticket, from, len, all) =
-            Wire::<Shared<[Entry]>>::deserialize(deserializer)?;
+            WritableWire::<Shared<[OwnerEntry]>>::deserialize(deserializer)?;
         let file = carry::take::<D::Error>(number)?;
         let numbers = [index, from, len, all].map(usize::try_from);
         let [Ok(index), Ok(from), Ok(len), Ok(all)] = numbers else {

@@ -4,9 +4,9 @@ use std::panic::AssertUnwindSafe;
 use super::super::{RecoverError, Recovery};
 use serde::Serialize;
 
-use super::message::Wire;
+use super::message::WritableWire;
 use super::*;
-use crate::shm::owners::Entry;
+use crate::shm::owners::OwnerEntry;
 use crate::sys::mapping::Mapping;
 use crate::task::carry;
 
@@ -103,7 +103,8 @@ fn a_forged_message_gives_no_element_a_second_owner_in_a_process() {
     let table = tail.place.owners.get().expect("made for the first message");
     let (index, ticket) = (0_u64, 1_u64);
     for (from, len) in [(4_u64, 4_u64), (0, 8), (3, 2), (7, 1)] {
-        let mut forged: Wire<&Shared<[Entry]>> = (0, &table, index, ticket, from, len, 8);
+        let mut forged: WritableWire<&Shared<[OwnerEntry]>> =
+            (0, &table, index, ticket, from, len, 8);
         let forged = carry::collect(|| {
             forged.0 = carry::attach::<postcard::Error>(file_of(&tail)).expect("attached");
             postcard::to_allocvec(&forged).expect("encodes")
@@ -139,7 +140,8 @@ fn numbers_that_cannot_be_are_refused() {
         assert_eq!(table[0].recover(), Ok(true));
         let ticket = table[0].send().expect("ours");
         table[0].leave(true);
-        let mut forged: Wire<&Shared<[Entry]>> = (0, &table, index, ticket, from, len, all);
+        let mut forged: WritableWire<&Shared<[OwnerEntry]>> =
+            (0, &table, index, ticket, from, len, all);
         let forged = carry::collect(|| {
             forged.0 = carry::attach::<postcard::Error>(&file).expect("attached");
             postcard::to_allocvec(&forged).expect("encodes")

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InProcess, Launch, Launched, Outcome, Returned, Task, under};
+use super::{InProcess, Launch, Launched, Outcome, RepeatedTask, Returned, under};
 use crate::Message;
 use crate::channel::{self, Sender};
 use crate::supervise::context::{Context, Voice};
-use crate::supervise::line::remote::Region;
+use crate::supervise::line::remote::LineRegion;
 use crate::task::entry;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
 
-impl<A: Message + Clone, R: Outcome + 'static> Task for InProcess<A, R> {
+impl<A: Message + Clone, R: Outcome + 'static> RepeatedTask for InProcess<A, R> {
     fn launch(&self, launch: &Launch<'_>) -> io::Result<Launched> {
-        let region = Region::new()?;
+        let region = LineRegion::new()?;
         let (voice, ready) = match launch.waits_until_ready {
             true => Some(channel::socket(1)?).unzip(),
             false => (None, None),
@@ -45,7 +45,7 @@ impl<A: Message + Clone, R: Outcome + 'static> Task for InProcess<A, R> {
         &self.0.name
     }
 
-    fn copy(&self) -> Box<dyn Task> {
+    fn copy(&self) -> Box<dyn RepeatedTask> {
         Box::new(InProcess(self.0.clone()))
     }
 }
@@ -54,7 +54,7 @@ impl<A: Message + Clone, R: Outcome + 'static> Task for InProcess<A, R> {
 struct ProcessRun<A> {
     /// The program's function, which is an `fn(A) -> R`.
     task: u64,
-    line: Region,
+    line: LineRegion,
     voice: Option<Sender<()>>,
     input: A,
 }

@@ -90,10 +90,10 @@ pub(super) struct Launch<'a> {
 
 /// A task and its input: each run has the input anew. Cloning it, encoding it and dropping it is
 /// the program's code, which may panic.
-pub(super) trait Task: Send {
+pub(super) trait RepeatedTask: Send {
     fn launch(&self, launch: &Launch<'_>) -> io::Result<Launched>;
     fn name(&self) -> &TaskName;
-    fn copy(&self) -> Box<dyn Task>;
+    fn copy(&self) -> Box<dyn RepeatedTask>;
 }
 
 pub(super) struct Of<A, R> {
@@ -114,10 +114,10 @@ impl<A: Clone, R> Clone for Of<A, R> {
 }
 
 /// A task of any type. The destructor of its input may panic, which concerns no other child.
-pub(super) struct AnyTask(Option<Box<dyn Task>>);
+pub(super) struct AnyTask(Option<Box<dyn RepeatedTask>>);
 
 impl AnyTask {
-    pub(super) fn new(task: impl Task + 'static) -> AnyTask {
+    pub(super) fn new(task: impl RepeatedTask + 'static) -> AnyTask {
         AnyTask(Some(Box::new(task)))
     }
 
@@ -151,7 +151,7 @@ impl Drop for AnyTask {
 pub(super) struct InThread<A, R>(pub(super) Of<A, R>);
 pub(super) struct InProcess<A, R>(pub(super) Of<A, R>);
 
-impl<A: Clone + Send + 'static, R: Outcome + 'static> Task for InThread<A, R> {
+impl<A: Clone + Send + 'static, R: Outcome + 'static> RepeatedTask for InThread<A, R> {
     fn launch(&self, launch: &Launch<'_>) -> io::Result<Launched> {
         let line = Line::to_thread();
         let presence = Arc::new(());
@@ -159,7 +159,7 @@ impl<A: Clone + Send + 'static, R: Outcome + 'static> Task for InThread<A, R> {
             true => Voice::Thread(launch.supervisor.clone()),
             false => Voice::None,
         };
-        let run = ThreadRun {
+        let run = InThreadRun {
             task: self.0.task,
             context: Context::new(line.clone(), voice),
             input: self.0.input.clone(),
@@ -179,19 +179,19 @@ impl<A: Clone + Send + 'static, R: Outcome + 'static> Task for InThread<A, R> {
         &self.0.name
     }
 
-    fn copy(&self) -> Box<dyn Task> {
+    fn copy(&self) -> Box<dyn RepeatedTask> {
         Box::new(InThread(self.0.clone()))
     }
 }
 
-struct ThreadRun<A, R> {
+struct InThreadRun<A, R> {
     task: fn(A) -> R,
     context: Context,
     input: A,
     presence: Arc<()>,
 }
 
-fn in_thread<A, R: Outcome>(run: ThreadRun<A, R>) -> Returned {
+fn in_thread<A, R: Outcome>(run: InThreadRun<A, R>) -> Returned {
     // Dropped last, also when the task panics.
     let _presence = run.presence;
     under(&run.context, run.task, run.input)

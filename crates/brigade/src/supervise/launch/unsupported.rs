@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::{InProcess, Launch, Launched, Outcome, Task};
+use super::{InProcess, Launch, Launched, Outcome, RepeatedTask};
 use crate::Message;
 use crate::task::name::TaskName;
 use crate::worker::process::host;
 
-impl<A: Message + Clone, R: Outcome + 'static> Task for InProcess<A, R> {
+impl<A: Message + Clone, R: Outcome + 'static> RepeatedTask for InProcess<A, R> {
     fn launch(&self, _: &Launch<'_>) -> io::Result<Launched> {
         Err(host::unsupported())
     }
@@ -16,7 +16,7 @@ impl<A: Message + Clone, R: Outcome + 'static> Task for InProcess<A, R> {
         &self.0.name
     }
 
-    fn copy(&self) -> Box<dyn Task> {
+    fn copy(&self) -> Box<dyn RepeatedTask> {
         Box::new(InProcess(self.0.clone()))
     }
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{After, ChildEnd, Entry, Exit, Machine, Origin, Reason, Run, State, World};
+use super::{
+    After, ChildEnd, ChildEntry, Exit, Machine, MachineState, Reason, RunId, StartReason, World,
+};
 use crate::supervise::events::What;
 use crate::supervise::{AutoShutdown, ChildError, Restart, Strategy};
 
-impl<L> Entry<L> {
+impl<L> ChildEntry<L> {
     /// If a caller has asked for this start, tells it why there is none.
     pub(super) fn refuse_start(&mut self, why: ChildError) {
-        let origin = std::mem::replace(&mut self.origin, Origin::Restart);
-        if let Origin::Request { reply_to, .. } = origin {
+        let origin = std::mem::replace(&mut self.origin, StartReason::Restart);
+        if let StartReason::Request { reply_to, .. } = origin {
             drop(reply_to.send(Err(why)));
         }
     }
@@ -21,12 +23,12 @@ impl<L> Machine<L> {
     /// A run has said that it is ready.
     pub(in crate::supervise) fn ready(
         &mut self,
-        run: Run,
+        run: RunId,
         now: Instant,
         world: &mut impl World<L>,
     ) {
         let Some(at) = self.find_run(run) else { return };
-        if matches!(self.children[at].state, State::Starting(_)) {
+        if matches!(self.children[at].state, MachineState::Starting(_)) {
             self.child_is_up(at, now, world);
         }
     }
@@ -34,7 +36,7 @@ impl<L> Machine<L> {
     /// A run has ended.
     pub(in crate::supervise) fn run_ended(
         &mut self,
-        run: Run,
+        run: RunId,
         exit: Exit,
         now: Instant,
         world: &mut impl World<L>,
@@ -52,7 +54,7 @@ impl<L> Machine<L> {
                 entry.restarts_in_a_row = 0;
             }
         }
-        entry.state = State::Down;
+        entry.state = MachineState::Down;
         entry.last_exit = Some(exit.clone());
         let pid = world.pid(run);
         match after {
@@ -87,7 +89,7 @@ impl<L> Machine<L> {
         }
         let waiting = std::mem::take(&mut entry.reply_when_stopped);
         if after == After::Due && !is_ending {
-            entry.state = State::Due(now);
+            entry.state = MachineState::Due(now);
         } else {
             entry.refuse_start(ChildError::Stopped);
         }
@@ -105,11 +107,11 @@ impl<L> Machine<L> {
         let entry = &mut self.children[at];
         world.tell(&entry.spec.name, pid, What::Ended(Exit::Ignored));
         let info = entry.info(world);
-        let origin = std::mem::replace(&mut entry.origin, Origin::Restart);
+        let origin = std::mem::replace(&mut entry.origin, StartReason::Restart);
         if entry.is_temporary() {
             self.children.remove(at);
         }
-        if let Origin::Request { reply_to, .. } = origin {
+        if let StartReason::Request { reply_to, .. } = origin {
             drop(reply_to.send(Ok(info)));
         }
     }
@@ -122,21 +124,21 @@ impl<L> Machine<L> {
         world: &mut impl World<L>,
     ) {
         let entry = &mut self.children[at];
-        entry.state = State::Down;
+        entry.state = MachineState::Down;
         world.tell(&entry.spec.name, None, What::NotStarted(exit.clone()));
-        match std::mem::replace(&mut entry.origin, Origin::Restart) {
-            Origin::Supervisor => {
+        match std::mem::replace(&mut entry.origin, StartReason::Restart) {
+            StartReason::Supervisor => {
                 let child = Arc::clone(&entry.spec.name);
                 let exit = Box::new(exit);
                 self.end(Reason::NotStarted { child, exit });
             }
-            Origin::Request { reply_to, is_new } => {
+            StartReason::Request { reply_to, is_new } => {
                 if is_new || entry.is_temporary() {
                     self.children.remove(at);
                 }
                 drop(reply_to.send(Err(ChildError::NotStarted(exit))));
             }
-            Origin::Restart => self.restart(at, exit, now, world),
+            StartReason::Restart => self.restart(at, exit, now, world),
         }
     }
 
@@ -153,7 +155,8 @@ impl<L> Machine<L> {
         if entry.is_temporary() {
             self.children.remove(at);
         }
-        let another = |e: &Entry<L>| e.spec.is_significant && !matches!(e.state, State::Down);
+        let another =
+            |e: &ChildEntry<L>| e.spec.is_significant && !matches!(e.state, MachineState::Down);
         let ends = match self.rules.auto_shutdown {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => true,
@@ -179,8 +182,8 @@ impl<L> Machine<L> {
             Some(backoff) => backoff.delay(entry.restarts_in_a_row, world.chance()),
             None => std::time::Duration::ZERO,
         };
-        entry.state = State::Due(now + wait);
-        entry.origin = Origin::Restart;
+        entry.state = MachineState::Due(now + wait);
+        entry.origin = StartReason::Restart;
         world.tell(&name, None, What::Restarting { after: wait });
         let others = match self.rules.strategy {
             Strategy::OneForOne => return,
@@ -196,8 +199,8 @@ impl<L> Machine<L> {
                 // It is new, and waits for its turn.
                 (true, false) => {}
                 (false, true) => other.after = Some(After::Due),
-                (false, false) if matches!(other.state, State::Down) => {
-                    other.state = State::Due(now);
+                (false, false) if matches!(other.state, MachineState::Down) => {
+                    other.state = MachineState::Due(now);
                 }
                 (false, false) => {}
             }

@@ -18,7 +18,7 @@ use super::backoff::Backoff;
 use super::countdown::Countdown;
 use super::events::What;
 use super::exit::{ChildEnd, Exit, Reason};
-use super::inbox::Run;
+use super::inbox::RunId;
 use super::request::{ChildInfo, ChildReplyTo, ChildState};
 use super::{AutoShutdown, Restart, Shutdown, Strategy};
 use crate::Kind;
@@ -26,14 +26,14 @@ use crate::Kind;
 /// What starts and stops.
 pub(super) trait World<L> {
     /// Starts a run. It is up at once, unless readiness is asked for.
-    fn launch(&mut self, spec: &mut Spec<L>, run: Run) -> Result<(), Exit>;
+    fn launch(&mut self, spec: &mut Spec<L>, run: RunId) -> Result<(), Exit>;
     /// Asks a run to stop.
-    fn ask(&mut self, run: Run);
+    fn ask(&mut self, run: RunId);
     /// Kills a run, or lets it go. Its end comes as any.
-    fn kill(&mut self, run: Run);
+    fn kill(&mut self, run: RunId);
     /// How often it has said that it lives.
-    fn beats(&self, run: Run) -> u32;
-    fn pid(&self, run: Run) -> Option<u32>;
+    fn beats(&self, run: RunId) -> u32;
+    fn pid(&self, run: RunId) -> Option<u32>;
     fn tell(&mut self, child: &Arc<str>, pid: Option<u32>, what: What);
     /// A number that cannot be foreseen.
     fn chance(&mut self) -> u64;
@@ -62,7 +62,7 @@ pub(super) enum Readiness {
 
 /// What a supervisor was made with.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(super) struct SupervisorRules {
     pub(super) strategy: Strategy,
     pub(super) intensity: u32,
     pub(super) period: Duration,
@@ -72,7 +72,7 @@ pub(super) struct Rules {
 }
 
 #[derive(Debug)]
-enum State {
+enum MachineState {
     Down,
     /// To be started, not before that.
     Due(Instant),
@@ -99,7 +99,7 @@ enum After {
 
 /// What the start of a child is for.
 #[derive(Debug)]
-enum Origin {
+enum StartReason {
     /// The start of its supervisor.
     Supervisor,
     /// A request. `is_new`: the child came with it.
@@ -112,14 +112,14 @@ enum Origin {
 }
 
 #[derive(Debug)]
-struct Entry<L> {
+struct ChildEntry<L> {
     spec: Spec<L>,
     /// The latest.
-    run: Run,
-    state: State,
+    run: RunId,
+    state: MachineState,
     /// Some: it runs, and is to be stopped.
     after: Option<After>,
-    origin: Origin,
+    origin: StartReason,
     /// The callers that wait until it has stopped.
     reply_when_stopped: Vec<ChildReplyTo>,
     /// Why it was killed, if that is how it has ended.
@@ -129,12 +129,12 @@ struct Entry<L> {
     restarts_in_a_row: u32,
 }
 
-impl<L> Entry<L> {
-    fn new(spec: Spec<L>, child: u64, now: Instant, origin: Origin) -> Entry<L> {
-        Entry {
+impl<L> ChildEntry<L> {
+    fn new(spec: Spec<L>, child: u64, now: Instant, origin: StartReason) -> ChildEntry<L> {
+        ChildEntry {
             spec,
-            run: Run { child, number: 0 },
-            state: State::Due(now),
+            run: RunId { child, number: 0 },
+            state: MachineState::Due(now),
             after: None,
             origin,
             reply_when_stopped: Vec::new(),
@@ -147,7 +147,7 @@ impl<L> Entry<L> {
 
     /// Whether there is a run of it.
     fn runs(&self) -> bool {
-        !matches!(self.state, State::Down | State::Due(_))
+        !matches!(self.state, MachineState::Down | MachineState::Due(_))
     }
 
     fn is_temporary(&self) -> bool {
@@ -156,12 +156,12 @@ impl<L> Entry<L> {
 
     fn state(&self) -> ChildState {
         match (&self.state, &self.origin) {
-            (State::Down, _) => ChildState::Stopped,
-            (State::Due(_), Origin::Restart) => ChildState::Restarting,
+            (MachineState::Down, _) => ChildState::Stopped,
+            (MachineState::Due(_), StartReason::Restart) => ChildState::Restarting,
             _ if self.runs() && self.after.is_some() => ChildState::Stopping,
-            (State::Due(_) | State::Starting(_), _) => ChildState::Starting,
-            (State::Up(_), _) => ChildState::Running,
-            (State::Stopping(_) | State::Killed, _) => ChildState::Stopping,
+            (MachineState::Due(_) | MachineState::Starting(_), _) => ChildState::Starting,
+            (MachineState::Up(_), _) => ChildState::Running,
+            (MachineState::Stopping(_) | MachineState::Killed, _) => ChildState::Stopping,
         }
     }
 
@@ -176,7 +176,7 @@ impl<L> Entry<L> {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ChildPhase {
     /// Not all children have been up yet.
     Starting,
     Running,
@@ -186,11 +186,11 @@ enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Machine<L> {
-    rules: Rules,
+    rules: SupervisorRules,
     /// In the order in which they are started.
-    children: Vec<Entry<L>>,
+    children: Vec<ChildEntry<L>>,
     intensity: Intensity,
-    phase: Phase,
+    phase: ChildPhase,
     next_child: u64,
     /// How children have ended, while everything is being stopped.
     ends: Vec<ChildEnd>,
@@ -201,46 +201,47 @@ pub(super) struct Machine<L> {
 }
 
 impl<L> Machine<L> {
-    pub(super) fn new(rules: Rules, children: Vec<Spec<L>>, now: Instant) -> Machine<L> {
+    pub(super) fn new(rules: SupervisorRules, children: Vec<Spec<L>>, now: Instant) -> Machine<L> {
         let mut machine = Machine {
             intensity: Intensity::new(rules.intensity, rules.period),
             rules,
             children: Vec::new(),
-            phase: Phase::Starting,
+            phase: ChildPhase::Starting,
             next_child: 0,
             ends: Vec::new(),
             in_a_hurry: false,
             try_again: false,
         };
         for spec in children {
-            machine.add(spec, now, Origin::Supervisor);
+            machine.add(spec, now, StartReason::Supervisor);
         }
         machine
     }
 
-    fn add(&mut self, spec: Spec<L>, now: Instant, origin: Origin) {
+    fn add(&mut self, spec: Spec<L>, now: Instant, origin: StartReason) {
         let child = self.next_child;
         self.next_child += 1;
-        self.children.push(Entry::new(spec, child, now, origin));
+        self.children
+            .push(ChildEntry::new(spec, child, now, origin));
     }
 
     /// Whether all children have been up, and nothing is being stopped.
     pub(super) fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Running)
+        matches!(self.phase, ChildPhase::Running)
     }
 
     fn is_starting(&self) -> bool {
-        matches!(self.phase, Phase::Starting)
+        matches!(self.phase, ChildPhase::Starting)
     }
 
     fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending(_))
+        matches!(self.phase, ChildPhase::Ending(_))
     }
 
     /// Why it has ended, and how its children have, if it has.
     pub(super) fn ended(&mut self) -> Option<(Reason, Vec<ChildEnd>)> {
         match &self.phase {
-            Phase::Ending(reason) if !self.children.iter().any(Entry::runs) => {
+            ChildPhase::Ending(reason) if !self.children.iter().any(ChildEntry::runs) => {
                 Some((reason.clone(), std::mem::take(&mut self.ends)))
             }
             _ => None,
@@ -252,7 +253,7 @@ impl<L> Machine<L> {
     }
 
     /// The child of a run, if that is its latest, and has not ended.
-    fn find_run(&self, run: Run) -> Option<usize> {
+    fn find_run(&self, run: RunId) -> Option<usize> {
         let at = self.children.iter().position(|e| e.run == run)?;
         self.children[at].runs().then_some(at)
     }

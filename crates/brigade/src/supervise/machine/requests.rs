@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{After, Entry, Machine, Origin, Reason, Spec, State, World};
+use super::{After, ChildEntry, Machine, MachineState, Reason, Spec, StartReason, World};
 use crate::supervise::request::{ChildInfo, ChildReplyTo};
 use crate::supervise::{AutoShutdown, ChildError, Restart};
 
@@ -46,7 +46,7 @@ impl<L> Machine<L> {
             Some(why) => drop(reply_to.send(Err(why))),
             None => {
                 let is_new = true;
-                self.add(spec, now, Origin::Request { reply_to, is_new });
+                self.add(spec, now, StartReason::Request { reply_to, is_new });
             }
         }
     }
@@ -72,7 +72,7 @@ impl<L> Machine<L> {
             return;
         }
         entry.refuse_start(ChildError::Stopped);
-        entry.state = State::Down;
+        entry.state = MachineState::Down;
         drop(reply_to.send(Ok(entry.info(world))));
         if entry.is_temporary() {
             self.children.remove(at);
@@ -90,9 +90,9 @@ impl<L> Machine<L> {
             Err(why) => drop(reply_to.send(Err(why))),
             Ok(at) => {
                 let entry = &mut self.children[at];
-                entry.state = State::Due(now);
+                entry.state = MachineState::Due(now);
                 let is_new = false;
-                entry.origin = Origin::Request { reply_to, is_new };
+                entry.origin = StartReason::Request { reply_to, is_new };
             }
         }
     }
@@ -139,11 +139,12 @@ impl<L> Machine<L> {
         }
         let at = self.find(name).ok_or(ChildError::NotFound)?;
         match &self.children[at] {
-            Entry {
-                state: State::Down, ..
+            ChildEntry {
+                state: MachineState::Down,
+                ..
             } => Ok(at),
-            Entry {
-                state: State::Due(_),
+            ChildEntry {
+                state: MachineState::Due(_),
                 ..
             } => Err(ChildError::Restarting),
             _ => Err(ChildError::Running),

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    After, Countdown, Entry, Exit, Machine, Origin, Phase, Readiness, State, Watchdog, World,
+    After, ChildEntry, ChildPhase, Countdown, Exit, Machine, MachineState, Readiness, StartReason,
+    Watchdog, World,
 };
 use crate::supervise::events::What;
 use crate::supervise::{Shutdown, Strategy};
@@ -14,19 +15,20 @@ impl<L> Machine<L> {
         for entry in &mut self.children {
             let run = entry.run;
             let is_over = match &mut entry.state {
-                State::Starting(Some(countdown)) | State::Stopping(Some(countdown)) => {
-                    countdown.is_over(now)
-                }
-                State::Up(Some(watchdog)) => watchdog.is_over(now, world.beats(run)),
+                MachineState::Starting(Some(countdown))
+                | MachineState::Stopping(Some(countdown)) => countdown.is_over(now),
+                MachineState::Up(Some(watchdog)) => watchdog.is_over(now, world.beats(run)),
                 _ => false,
             };
             if is_over {
                 entry.verdict = match &entry.state {
-                    State::Starting(Some(limit)) => Some(Exit::NotReady(limit.limit())),
-                    State::Up(Some(watchdog)) => Some(Exit::NotAlive(watchdog.countdown.limit())),
+                    MachineState::Starting(Some(limit)) => Some(Exit::NotReady(limit.limit())),
+                    MachineState::Up(Some(watchdog)) => {
+                        Some(Exit::NotAlive(watchdog.countdown.limit()))
+                    }
                     _ => None,
                 };
-                entry.state = State::Killed;
+                entry.state = MachineState::Killed;
                 world.kill(run);
             }
         }
@@ -45,9 +47,10 @@ impl<L> Machine<L> {
                 break;
             }
         }
-        let settled = |e: &Entry<L>| matches!(e.state, State::Up(_) | State::Down);
+        let settled =
+            |e: &ChildEntry<L>| matches!(e.state, MachineState::Up(_) | MachineState::Down);
         if self.is_starting() && self.children.iter().all(settled) {
-            self.phase = Phase::Running;
+            self.phase = ChildPhase::Running;
         }
     }
 
@@ -58,10 +61,12 @@ impl<L> Machine<L> {
             return Some(now);
         }
         let limits = self.children.iter().filter_map(|entry| match &entry.state {
-            State::Starting(Some(countdown)) | State::Stopping(Some(countdown)) => countdown.due(),
-            State::Up(Some(watchdog)) => watchdog.countdown.due(),
+            MachineState::Starting(Some(countdown)) | MachineState::Stopping(Some(countdown)) => {
+                countdown.due()
+            }
+            MachineState::Up(Some(watchdog)) => watchdog.countdown.due(),
             // What could have been started by now was: it waits for others.
-            State::Due(at) => (*at > now).then_some(*at),
+            MachineState::Due(at) => (*at > now).then_some(*at),
             _ => None,
         });
         limits.min()
@@ -80,16 +85,18 @@ impl<L> Machine<L> {
             if !entry.runs() || entry.after.is_none() {
                 continue;
             }
-            if matches!(entry.state, State::Starting(_) | State::Up(_)) {
+            if matches!(entry.state, MachineState::Starting(_) | MachineState::Up(_)) {
                 world.tell(&entry.spec.name, world.pid(entry.run), What::Stopping);
                 let shutdown = match self.in_a_hurry {
                     true => Shutdown::Kill,
                     false => entry.spec.shutdown,
                 };
                 entry.state = match shutdown {
-                    Shutdown::Kill => State::Killed,
-                    Shutdown::Grace(time) => State::Stopping(Some(Countdown::new(time, now))),
-                    Shutdown::Infinity => State::Stopping(None),
+                    Shutdown::Kill => MachineState::Killed,
+                    Shutdown::Grace(time) => {
+                        MachineState::Stopping(Some(Countdown::new(time, now)))
+                    }
+                    Shutdown::Infinity => MachineState::Stopping(None),
                 };
                 match shutdown {
                     Shutdown::Kill => world.kill(entry.run),
@@ -113,8 +120,8 @@ impl<L> Machine<L> {
         }
         for (at, entry) in self.children.iter().enumerate() {
             match entry.state {
-                State::Up(_) | State::Down => {}
-                State::Due(due) if due <= now => return Some(at),
+                MachineState::Up(_) | MachineState::Down => {}
+                MachineState::Due(due) if due <= now => return Some(at),
                 _ if in_order => return None,
                 _ => {}
             }
@@ -137,7 +144,7 @@ impl<L> Machine<L> {
                     Readiness::AtOnce => self.child_is_up(at, now, world),
                     Readiness::WhenItSaysSo { within } => {
                         entry.state =
-                            State::Starting(within.map(|limit| Countdown::new(limit, now)));
+                            MachineState::Starting(within.map(|limit| Countdown::new(limit, now)));
                     }
                 }
                 true
@@ -149,14 +156,14 @@ impl<L> Machine<L> {
         let entry = &mut self.children[at];
         let run = entry.run;
         entry.up_since = Some(now);
-        entry.state = State::Up(entry.spec.watchdog.map(|limit| Watchdog {
+        entry.state = MachineState::Up(entry.spec.watchdog.map(|limit| Watchdog {
             countdown: Countdown::new(limit, now),
             beats: world.beats(run),
         }));
         let pid = world.pid(run);
         world.tell(&entry.spec.name, pid, What::Started);
-        let origin = std::mem::replace(&mut entry.origin, Origin::Restart);
-        if let Origin::Request { reply_to, .. } = origin {
+        let origin = std::mem::replace(&mut entry.origin, StartReason::Restart);
+        if let StartReason::Request { reply_to, .. } = origin {
             drop(reply_to.send(Ok(entry.info(world))));
         }
     }
@@ -171,22 +178,22 @@ impl<L> Machine<L> {
             if entry.runs() {
                 entry.after = Some(After::Down);
             } else {
-                entry.state = State::Down;
+                entry.state = MachineState::Down;
                 self.ends.push(super::ChildEnd {
                     name: std::sync::Arc::clone(&entry.spec.name),
                     exit: entry.last_exit.clone(),
                 });
             }
         }
-        self.phase = Phase::Ending(reason);
+        self.phase = ChildPhase::Ending(reason);
     }
 
     /// As [`end`](Self::end), and no child is given time for it.
     pub(super) fn hurry(&mut self, world: &mut impl World<L>) {
         self.in_a_hurry = true;
         for entry in &mut self.children {
-            if matches!(entry.state, State::Stopping(_)) {
-                entry.state = State::Killed;
+            if matches!(entry.state, MachineState::Stopping(_)) {
+                entry.state = MachineState::Killed;
                 world.kill(entry.run);
             }
         }

@@ -31,15 +31,15 @@ struct Hand {
 }
 
 impl Hand {
-    fn run(&self, child: u64) -> Run {
+    fn run(&self, child: u64) -> RunId {
         let number = self.runs[&child].0;
-        Run { child, number }
+        RunId { child, number }
     }
 
     /// Those that do this.
-    fn which(&self, is: Is) -> Vec<Run> {
+    fn which(&self, is: Is) -> Vec<RunId> {
         let all = self.runs.iter().filter(|(_, run)| run.1 == is);
-        all.map(|(&child, &(number, _))| Run { child, number })
+        all.map(|(&child, &(number, _))| RunId { child, number })
             .collect()
     }
 
@@ -49,7 +49,7 @@ impl Hand {
 }
 
 impl World<()> for Hand {
-    fn launch(&mut self, spec: &mut Spec<()>, run: Run) -> Result<(), Exit> {
+    fn launch(&mut self, spec: &mut Spec<()>, run: RunId) -> Result<(), Exit> {
         let before = self.runs.get(&run.child);
         assert!(before.is_none(), "it runs already: {before:?}");
         if self.in_order {
@@ -73,7 +73,7 @@ impl World<()> for Hand {
         Ok(())
     }
 
-    fn ask(&mut self, run: Run) {
+    fn ask(&mut self, run: RunId) {
         if self.in_order {
             let asked = self.which(Is::Asked);
             let later = asked.iter().any(|other| other.child > run.child);
@@ -86,7 +86,7 @@ impl World<()> for Hand {
         self.log.push(format!("-{}", run.child));
     }
 
-    fn kill(&mut self, run: Run) {
+    fn kill(&mut self, run: RunId) {
         let (number, is) = self.runs.get_mut(&run.child).expect("it runs");
         assert_eq!(*number, run.number);
         assert_ne!(*is, Is::Killed, "killed once");
@@ -94,11 +94,11 @@ impl World<()> for Hand {
         self.log.push(format!("x{}", run.child));
     }
 
-    fn beats(&self, _: Run) -> u32 {
+    fn beats(&self, _: RunId) -> u32 {
         self.beats
     }
 
-    fn pid(&self, _: Run) -> Option<u32> {
+    fn pid(&self, _: RunId) -> Option<u32> {
         None
     }
 
@@ -124,8 +124,8 @@ fn spec(name: &str, restart: Restart) -> Spec<()> {
     }
 }
 
-fn rules(strategy: Strategy, intensity: u32) -> Rules {
-    Rules {
+fn rules(strategy: Strategy, intensity: u32) -> SupervisorRules {
+    SupervisorRules {
         strategy,
         intensity,
         period: LONG,
@@ -143,7 +143,7 @@ struct Tried {
 }
 
 impl Tried {
-    fn new(rules: Rules, children: &[(&str, Restart)]) -> Tried {
+    fn new(rules: SupervisorRules, children: &[(&str, Restart)]) -> Tried {
         let now = Instant::now();
         let children = children.iter().map(|&(name, restart)| spec(name, restart));
         let mut tried = Tried {
@@ -164,7 +164,7 @@ impl Tried {
         assert!(self.machine.try_again || due.is_none_or(|due| due > self.now));
     }
 
-    fn ready(&mut self, run: Run) {
+    fn ready(&mut self, run: RunId) {
         if let Some((number, is)) = self.hand.runs.get_mut(&run.child) {
             if *number == run.number && *is == Is::Starting {
                 *is = Is::Up;
@@ -174,7 +174,7 @@ impl Tried {
         self.step();
     }
 
-    fn end(&mut self, run: Run, exit: Exit) {
+    fn end(&mut self, run: RunId, exit: Exit) {
         self.machine.run_ended(run, exit, self.now, &mut self.hand);
         self.hand.runs.remove(&run.child);
         self.step();
@@ -338,8 +338,8 @@ fn whatever_happens() {
             let name = NAMES[dice.roll(NAMES.len())];
             let (reply_to, answer) = mpsc::channel();
             let now = tried.now;
-            let everything: Vec<Run> = (tried.hand.runs.iter())
-                .map(|(&child, &(number, _))| Run { child, number })
+            let everything: Vec<RunId> = (tried.hand.runs.iter())
+                .map(|(&child, &(number, _))| RunId { child, number })
                 .collect();
             match dice.roll(9) {
                 0 => {
@@ -380,7 +380,7 @@ fn whatever_happens() {
         tried.settle();
         for entry in &tried.machine.children {
             assert!(
-                matches!(entry.state, State::Up(_) | State::Down),
+                matches!(entry.state, MachineState::Up(_) | MachineState::Down),
                 "seed {seed}: {entry:?}"
             );
             assert_eq!(

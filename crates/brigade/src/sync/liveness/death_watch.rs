@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::token::PID_BITS;
-use super::token::{Life, Token, life_of};
+use super::token::{ProcessLife, Token, life_of};
 use super::{LivenessTable, has_ended, slot_word};
 use crate::sys::futex::{self, Wake};
 
@@ -50,9 +50,9 @@ impl DeathWatch {
             let digest = token.0 >> PID_BITS & 0xff;
             let is_dead = match life_of(pid) {
                 // Another process has its number now.
-                Life::Started(other) => other != digest,
-                Life::Ended => true,
-                Life::Unknown => false,
+                ProcessLife::Started(other) => other != digest,
+                ProcessLife::Ended => true,
+                ProcessLife::Unknown => false,
             };
             self.sliced |= !is_dead;
             return is_dead;

@@ -64,7 +64,7 @@ impl Token {
     /// As [`outsider`](Self::outsider), and async-signal-safe.
     pub(super) fn try_outsider() -> Option<Token> {
         let pid = std::process::id();
-        let Life::Started(digest) = life_of(pid) else {
+        let ProcessLife::Started(digest) = life_of(pid) else {
             return None;
         };
         (pid < 1 << PID_BITS).then_some(Token(OUTSIDER | digest << PID_BITS | pid))
@@ -77,7 +77,7 @@ impl Token {
 
 /// What can be found out about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum ProcessLife {
     /// It lives, and this is eight bits of the time at which it was started.
     Started(u32),
     Ended,
@@ -88,19 +88,19 @@ pub(super) enum Life {
 
 /// Looks whether a process lives. Nothing is allocated: it is asked in a process that was just
 /// forked.
-pub(super) fn life_of(pid: u32) -> Life {
+pub(super) fn life_of(pid: u32) -> ProcessLife {
     // A process that no parent has waited for is there to the kernel, but /proc says that it has
     // ended.
     match stat_of(pid) {
         Some(life) => life,
         // Asked last, so that it holds for one that has ended since.
-        None if !process::is_there(pid) => Life::Ended,
-        None => Life::Unknown,
+        None if !process::is_there(pid) => ProcessLife::Ended,
+        None => ProcessLife::Unknown,
     }
 }
 
 /// What /proc says. `None`: nothing.
-fn stat_of(pid: u32) -> Option<Life> {
+fn stat_of(pid: u32) -> Option<ProcessLife> {
     let mut path = [0_u8; 32];
     let mut rest = &mut path[..];
     write!(rest, "/proc/{}/stat", numbers::in_proc(pid)?).ok()?;
@@ -117,9 +117,9 @@ fn stat_of(pid: u32) -> Option<Life> {
         .ok()?
         .split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X" | "x") {
-        return Some(Life::Ended);
+        return Some(ProcessLife::Ended);
     }
     let started: u64 = fields.nth(18)?.parse().ok()?;
     let digest = (started ^ started >> 8 ^ started >> 16) as u32 & 0xff;
-    Some(Life::Started(digest))
+    Some(ProcessLife::Started(digest))
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Answer, ask, handle, signal, this_thread};
+use super::{StackAnswer, ask, handle, signal, this_thread};
 use crate::sys::blocked::{self, Look};
 use crate::sys::per_process::PerProcess;
 use crate::sys::{futex, signal as signals, unwind};
@@ -53,7 +53,7 @@ pub(super) fn asked_here() -> Option<&'static Record> {
     })
 }
 
-pub(super) static ANSWER: Answer = Answer {
+pub(super) static ANSWER: StackAnswer = StackAnswer {
     walk: |instruction| {
         let Some(record) = asked_here() else {
             return;

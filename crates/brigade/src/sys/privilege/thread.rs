@@ -18,7 +18,7 @@ use crate::sys::original::Original;
 pub(super) const NAMESPACES: [&CStr; 4] = [c"ns/cgroup", c"ns/ipc", c"ns/net", c"ns/uts"];
 
 /// Where /proc tells of a thread.
-pub(super) struct Thread {
+pub(super) struct ProcThread {
     directory: OwnedFd,
     status: OwnedFd,
     /// Which thread `status` tells of; 0: it was not read yet.
@@ -32,7 +32,7 @@ type Namespaces = [u64; NAMESPACES.len()];
 
 thread_local! {
     /// This thread's, once it has asked.
-    static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
+    static KEPT: Cell<Option<KeptThread>> = const { Cell::new(None) };
 }
 
 /// Threads that keep theirs.
@@ -43,13 +43,13 @@ const KEEPING_MAX: u32 = 16;
 
 /// A thread's own, open until the thread ends: to open it takes longer than to look, and each spawn
 /// of a process looks.
-pub(super) struct Kept {
-    thread: Option<Thread>,
+pub(super) struct KeptThread {
+    thread: Option<ProcThread>,
     by: Original,
 }
 
-impl Kept {
-    pub(super) fn look<R>(look: impl Fn(&Thread) -> io::Result<R>) -> io::Result<R> {
+impl KeptThread {
+    pub(super) fn look<R>(look: impl Fn(&ProcThread) -> io::Result<R>) -> io::Result<R> {
         // A thread that ends has none any more; a fork of the process has its parent's.
         let kept = KEPT.try_with(Cell::take).ok().flatten();
         let mut kept = kept.filter(|kept| kept.by.is_this_process());
@@ -59,19 +59,19 @@ impl Kept {
             return Ok(looked);
         }
         // The program has closed what is not its own, and may have others under these numbers.
-        Thread::leave_open(kept.as_mut().and_then(|kept| kept.thread.take()));
-        let thread = Thread::this()?;
+        ProcThread::leave_open(kept.as_mut().and_then(|kept| kept.thread.take()));
+        let thread = ProcThread::this()?;
         let looked = look(&thread);
-        Kept::keep(thread);
+        KeptThread::keep(thread);
         looked
     }
 
-    fn keep(thread: Thread) {
+    fn keep(thread: ProcThread) {
         if KEEPING.fetch_add(1, Ordering::Relaxed) >= KEEPING_MAX {
             KEEPING.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let kept = Kept {
+        let kept = KeptThread {
             thread: Some(thread),
             by: Original::this_process(),
         };
@@ -79,24 +79,24 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptThread {
     fn drop(&mut self) {
         KEEPING.fetch_sub(1, Ordering::Relaxed);
         if !self.by.is_this_process() {
             // A fork may have closed all that it had, and have others under these numbers.
-            Thread::leave_open(self.thread.take());
+            ProcThread::leave_open(self.thread.take());
         }
     }
 }
 
-impl Thread {
+impl ProcThread {
     /// The calling thread.
-    pub(super) fn this() -> io::Result<Thread> {
+    pub(super) fn this() -> io::Result<ProcThread> {
         const WHY: &str = "compare what a process may do with what this thread may";
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = opened::file("/proc/thread-self", flags).needed_to(WHY)?;
         let status = opened::file_at(&directory, "status", OFlags::RDONLY).needed_to(WHY)?;
-        Ok(Thread {
+        Ok(ProcThread {
             directory,
             status,
             number: Cell::new(0),
@@ -104,8 +104,8 @@ impl Thread {
         })
     }
 
-    fn leave_open(thread: Option<Thread>) {
-        if let Some(Thread {
+    fn leave_open(thread: Option<ProcThread>) {
+        if let Some(ProcThread {
             directory, status, ..
         }) = thread
         {
@@ -223,20 +223,20 @@ mod tests {
     #[test]
     fn what_a_thread_keeps_open_is_not_taken_for_anothers() {
         let number = || u64::from(crate::sys::process::thread_number());
-        let tells_of = |thread: &Thread| {
+        let tells_of = |thread: &ProcThread| {
             let told = thread.own_status(crate::sys::privilege::parse);
             told.map(|_| thread.number.get())
         };
         let replaced = |others: &OwnedFd| {
-            assert_eq!(Kept::look(tells_of).expect("is readable"), number());
+            assert_eq!(KeptThread::look(tells_of).expect("is readable"), number());
             let mut kept = KEPT.take()?;
             let own = &mut kept.thread.as_mut().expect("nothing has taken it").status;
             rustix::io::dup2(others, own).expect("replaced");
             KEPT.set(Some(kept));
-            assert_eq!(Kept::look(tells_of).expect("is readable"), number());
+            assert_eq!(KeptThread::look(tells_of).expect("is readable"), number());
             Some(())
         };
-        let others = Thread::this().expect("/proc is mounted").status;
+        let others = ProcThread::this().expect("/proc is mounted").status;
         let deadline = Instant::now() + Duration::from_secs(30);
         let one = || std::thread::scope(|s| s.spawn(|| replaced(&others)).join().expect("its own"));
         // Other tests' threads may keep as many as may.

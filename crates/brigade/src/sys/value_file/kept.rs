@@ -68,7 +68,7 @@ static MAY_BE_ANY: AtomicBool = AtomicBool::new(false);
 
 /// What a process keeps.
 #[derive(Debug)]
-struct Kept {
+struct KeptFiles {
     /// As it was when this process wrote its first large value.
     allowance: Allowance,
     /// Those that are not written just now; the one that was used last is the last.
@@ -80,8 +80,8 @@ struct Kept {
     has_thread: bool,
 }
 
-static KEPT: PerProcess<Mutex<Kept>> =
-    PerProcess::new(|| Mutex::new(Kept::new(Allowance::of_this_process())));
+static KEPT: PerProcess<Mutex<KeptFiles>> =
+    PerProcess::new(|| Mutex::new(KeptFiles::new(Allowance::of_this_process())));
 
 /// This process is a worker.
 pub(crate) fn in_worker() {
@@ -109,8 +109,8 @@ pub(super) fn write(parts: &[&[u8]], len: usize) -> Option<OwnedFd> {
         return None;
     }
     let mut file = match take(len)? {
-        Place::Taken(file) => file,
-        Place::New(room) => room.fill()?,
+        WriteTarget::Taken(file) => file,
+        WriteTarget::New(room) => room.fill()?,
     };
     put(parts, &file.mapping);
     file.clear_behind(len);
@@ -146,19 +146,19 @@ pub(crate) fn may_be_any() -> bool {
     MAY_BE_ANY.load(Ordering::Relaxed)
 }
 
-fn lock() -> MutexGuard<'static, Kept> {
+fn lock() -> MutexGuard<'static, KeptFiles> {
     // It is never half-changed.
     KEPT.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a value is written to.
-enum Place {
+enum WriteTarget {
     Taken(KeptFile),
     New(Room),
 }
 
 /// A free file for so many bytes; or the right to make one. `None`: as much is kept as may be.
-fn take(len: usize) -> Option<Place> {
+fn take(len: usize) -> Option<WriteTarget> {
     let mut kept = lock();
     let old = kept.take_old();
     let place = kept.place(len);
@@ -201,9 +201,9 @@ impl Allowance {
     }
 }
 
-impl Kept {
-    fn new(allowance: Allowance) -> Kept {
-        Kept {
+impl KeptFiles {
+    fn new(allowance: Allowance) -> KeptFiles {
+        KeptFiles {
             allowance,
             files: Vec::new(),
             bytes: 0,
@@ -212,7 +212,7 @@ impl Kept {
         }
     }
 
-    fn place(&mut self, len: usize) -> Option<Place> {
+    fn place(&mut self, len: usize) -> Option<WriteTarget> {
         // A small value in a large file would keep it from a large one.
         let fits = |file: &KeptFile| {
             (len..=len.saturating_mul(4).max(HUGE_PAGE)).contains(&file.mapping.len())
@@ -222,7 +222,7 @@ impl Kept {
             .iter()
             .rposition(|file| fits(file) && file.is_free());
         if let Some(found) = found {
-            return Some(Place::Taken(self.files.remove(found)));
+            return Some(WriteTarget::Taken(self.files.remove(found)));
         }
         let bytes = len.next_multiple_of(HUGE_PAGE);
         let Allowance { bytes: most, files } = self.allowance;
@@ -237,7 +237,7 @@ impl Kept {
         }
         self.bytes += bytes;
         self.count += 1;
-        Some(Place::New(Room(bytes)))
+        Some(WriteTarget::New(Room(bytes)))
     }
 
     fn put_back(&mut self, file: KeptFile) {

@@ -14,7 +14,7 @@ use self::access::visit_elements;
 use self::entries::Entries;
 pub(super) use self::names::Names;
 use self::names::Shape;
-use self::numbers::Numbers;
+use self::numbers::RunNumbers;
 use self::variant::{Announced, Variant};
 use super::depth::Depth;
 use super::error::{Error, Placed, Result};
@@ -279,7 +279,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     #[inline]
     fn numbers<V: Visitor<'de>>(&mut self, run: Run<'de>, visitor: V) -> Result<V::Value> {
-        let mut numbers = Numbers::new(run, self.depth);
+        let mut numbers = RunNumbers::new(run, self.depth);
         let value = visitor.visit_seq(&mut numbers)?;
         numbers.end()?;
         Ok(value)

@@ -12,13 +12,13 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 
 /// One allocation, so that a result of a step stays as small as a pointer.
 #[derive(Debug)]
-pub(crate) struct Error(Box<Inner>);
+pub(crate) struct Error(Box<ErrorData>);
 
 #[derive(Debug)]
-struct Inner {
+struct ErrorData {
     message: String,
     /// The way to the place, innermost first.
-    path: Vec<Step>,
+    path: Vec<PathStep>,
     /// A visitor has no method for what came.
     is_of_type: bool,
     /// It is known now of one more visitor that it was written for JSON only.
@@ -60,7 +60,7 @@ impl Drop for Placed {
 }
 
 #[derive(Debug)]
-enum Step {
+enum PathStep {
     Field { of: &'static str, name: String },
     Variant(String),
     Index(usize),
@@ -69,7 +69,7 @@ enum Step {
 
 impl Error {
     pub(super) fn new(message: impl fmt::Display) -> Error {
-        Error(Box::new(Inner {
+        Error(Box::new(ErrorData {
             message: message.to_string(),
             path: Vec::new(),
             is_of_type: false,
@@ -98,7 +98,7 @@ impl Error {
     }
 
     #[cold]
-    fn step(mut self, step: Step) -> Error {
+    fn step(mut self, step: PathStep) -> Error {
         PLACED.set(PLACED.get() + 1);
         self.0.path.push(step);
         self
@@ -107,7 +107,7 @@ impl Error {
     /// `of`: the type's name; empty where it is not known.
     #[cold]
     pub(super) fn in_field(self, of: &'static str, name: &str) -> Error {
-        self.step(Step::Field {
+        self.step(PathStep::Field {
             of,
             name: name.to_owned(),
         })
@@ -115,17 +115,17 @@ impl Error {
 
     #[cold]
     pub(super) fn in_variant(self, name: &str) -> Error {
-        self.step(Step::Variant(name.to_owned()))
+        self.step(PathStep::Variant(name.to_owned()))
     }
 
     #[cold]
     pub(super) fn at_index(self, index: usize) -> Error {
-        self.step(Step::Index(index))
+        self.step(PathStep::Index(index))
     }
 
     #[cold]
     pub(super) fn at_key(self, key: String) -> Error {
-        self.step(Step::Key(key))
+        self.step(PathStep::Key(key))
     }
 
     /// The same; and if it is that visitor `V` has no method for this, that is noted.
@@ -159,18 +159,18 @@ impl Error {
                 continue;
             }
             let _ = match step {
-                Step::Field { name, .. } if place.is_empty() => {
+                PathStep::Field { name, .. } if place.is_empty() => {
                     fmt::write(&mut place, format_args!("{name}"))
                 }
-                Step::Field { name, .. } => fmt::write(&mut place, format_args!(".{name}")),
-                Step::Variant(name) => fmt::write(&mut place, format_args!("({name})")),
-                Step::Index(index) => fmt::write(&mut place, format_args!("[{index}]")),
-                Step::Key(key) => fmt::write(&mut place, format_args!("[{key}]")),
+                PathStep::Field { name, .. } => fmt::write(&mut place, format_args!(".{name}")),
+                PathStep::Variant(name) => fmt::write(&mut place, format_args!("({name})")),
+                PathStep::Index(index) => fmt::write(&mut place, format_args!("[{index}]")),
+                PathStep::Key(key) => fmt::write(&mut place, format_args!("[{key}]")),
             };
         }
         // A field of a type further in is better known by that type's name.
         let innermost = self.0.path.iter().find_map(|step| match step {
-            Step::Field { of, name } if !of.is_empty() && self.0.path.len() > 1 => {
+            PathStep::Field { of, name } if !of.is_empty() && self.0.path.len() > 1 => {
                 Some(format!(" (`{name}` of `{of}`)"))
             }
             _ => None,

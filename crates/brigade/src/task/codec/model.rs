@@ -293,7 +293,7 @@ struct Typed(Value);
 /// Serde buffers what is in here.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Buffered {
+enum SerdeBuffer {
     It(Typed),
 }
 
@@ -303,7 +303,7 @@ impl Serialize for Typed {
     }
 }
 
-impl Serialize for Buffered {
+impl Serialize for SerdeBuffer {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         Err(serde::ser::Error::custom("only read"))
     }
@@ -336,8 +336,8 @@ pub(crate) fn there_and_back(data: &[u8]) {
     );
     let any = decode::<Any>(&bytes, Vec::new());
     assert_eq!(any.as_ref(), Ok(&written.as_any()), "{of:?} as {bytes:?}");
-    match decode::<Buffered>(&bytes, Vec::new()) {
-        Ok(Buffered::It(read)) => assert_eq!(read, Typed(value), "{of:?} as {bytes:?}"),
+    match decode::<SerdeBuffer>(&bytes, Vec::new()) {
+        Ok(SerdeBuffer::It(read)) => assert_eq!(read, Typed(value), "{of:?} as {bytes:?}"),
         Err(why) => assert!(
             is_too_wide(&of, &value),
             "{why}: {of:?}, {value:?} as {bytes:?}"
@@ -351,7 +351,7 @@ pub(crate) fn there_and_back(data: &[u8]) {
     }
     let _ = decode::<Typed>(&bytes, Vec::new());
     let _ = decode::<Any>(&bytes, Vec::new());
-    let _ = decode::<Buffered>(&bytes, Vec::new());
+    let _ = decode::<SerdeBuffer>(&bytes, Vec::new());
     bytes.truncate(choices.below(256) % bytes.len());
     let _ = decode::<Typed>(&bytes, Vec::new());
     let _ = decode::<Any>(&bytes, Vec::new());
@@ -366,13 +366,13 @@ mod types {
     use serde::{Deserialize, Serialize};
 
     #[derive(Serialize, Deserialize)]
-    pub(super) struct Plain {
+    pub(super) struct PlainValue {
         a: u64,
         b: Option<Option<i8>>,
         c: String,
         d: [f64; 8],
         e: (u8, char),
-        next: Option<Box<Plain>>,
+        next: Option<Box<PlainValue>>,
     }
 
     #[derive(Serialize, Deserialize)]
@@ -444,7 +444,7 @@ pub(crate) fn from_anyone(bytes: &[u8]) {
     read::<std::ffi::CString>(bytes);
     read::<std::collections::BTreeMap<u8, i64>>(bytes);
     read::<(u8, String, Vec<Vec<u8>>)>(bytes);
-    read::<types::Plain>(bytes);
+    read::<types::PlainValue>(bytes);
     read::<types::Enum>(bytes);
     read::<types::Internal>(bytes);
     read::<types::Adjacent>(bytes);

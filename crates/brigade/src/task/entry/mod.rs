@@ -11,7 +11,7 @@ pub(crate) use plan::{
     EncodedResult, Outcome, Plan, encode_state, load_state, run_initializer, task_at,
 };
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) use resident::{EncodedValue, Place, Resident};
+pub(crate) use resident::{EncodedValue, Resident, ValuePlace};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 
 /// A task's way through a worker process, compiled once for each pair of types: decode, run,
 /// encode.
-type Entry = fn(
+type EntryPoint = fn(
     task: usize,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
@@ -73,7 +73,7 @@ fn entry<A: Message, R: Message>(
     outcome_of(|| Ok(()), (input, descriptors), result, phase, run)
 }
 
-/// As [`Entry`], for a task that borrows what its worker keeps: a context.
+/// As [`EntryPoint`], for a task that borrows what its worker keeps: a context.
 type EntryWith = fn(
     task: usize,
     resident: &mut Resident,
@@ -228,7 +228,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of<A: Message, R: Message>(task: fn(A) -> R) -> std::io::Result<Plan> {
         Ok(Plan {
-            entry: Function::at(entry::<A, R> as Entry as usize)?,
+            entry: Function::at(entry::<A, R> as EntryPoint as usize)?,
             task: Function::at(task as usize)?,
         })
     }
@@ -286,11 +286,11 @@ impl Plan {
         let Some([entry, task]) = self.addresses() else {
             return not_here();
         };
-        // SAFETY: `address` checked that this lies in the program's code. That it is an `Entry` is
+        // SAFETY: `address` checked that this lies in the program's code. That it is an `EntryPoint` is
         // the word of the sender of the plan, which is of the same build (the fork server proved
         // that to the host before any plan was sent; a crash file names its build): see `entry` for
         // what becomes of words that something else has written.
-        let entry = unsafe { std::mem::transmute::<usize, Entry>(entry) };
+        let entry = unsafe { std::mem::transmute::<usize, EntryPoint>(entry) };
         entry(task, input, descriptors, result, phase)
     }
 

@@ -24,13 +24,13 @@ enum Stage {
 /// An encoded value that may be decoded more than once, where that fails.
 #[derive(Debug)]
 pub(crate) struct EncodedValue {
-    pub(crate) place: Place,
+    pub(crate) place: ValuePlace,
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 /// Where its bytes are.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum ValuePlace {
     Here(Vec<u8>),
     /// In a memory file, so many.
     File(OwnedFd, u64),
@@ -43,8 +43,8 @@ impl EncodedValue {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| format!("could not be given its descriptors: {e}"))?;
         let encoded = match &self.place {
-            Place::Here(bytes) => Encoded::Here(bytes),
-            Place::File(file, len) => Encoded::File(
+            ValuePlace::Here(bytes) => Encoded::Here(bytes),
+            ValuePlace::File(file, len) => Encoded::File(
                 attachment::map(file, *len)
                     .map_err(|e| format!("of {len} bytes could not be received: {e}"))?,
             ),

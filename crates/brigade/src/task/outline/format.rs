@@ -18,7 +18,7 @@ pub(super) enum Format {
 
 /// What a struct or a variant consists of.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fields {
+pub(super) enum TypeFields {
     Unit,
     Newtype(Format),
     Tuple(Vec<Format>),
@@ -26,14 +26,14 @@ pub(super) enum Fields {
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
-    Struct(Fields),
+pub(super) enum TypeContent {
+    Struct(TypeFields),
     /// Variants that were not read yet have none.
-    Enum(Vec<(&'static str, Option<Fields>)>),
+    Enum(Vec<(&'static str, Option<TypeFields>)>),
 }
 
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) name: &'static str,
-    pub(super) content: Content,
+    pub(super) content: TypeContent,
 }

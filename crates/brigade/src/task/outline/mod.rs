@@ -19,8 +19,8 @@ use std::fmt::Write;
 
 use serde::de::DeserializeOwned;
 
-use self::format::{Container, Content, Fields, Format};
-use self::tracer::Trace;
+use self::format::{Container, Format, TypeContent, TypeFields};
+use self::tracer::TypeTrace;
 
 /// Longer outlines are cut, and a hash of what is cut stands in its place.
 const LONGEST: usize = 16 * 1024;
@@ -29,14 +29,14 @@ const LONGEST: usize = 16 * 1024;
 pub(crate) fn of<T: DeserializeOwned>() -> String {
     let mut text = match tracer::trace::<T>() {
         Some((format, trace)) => {
-            let mut writer = Writer {
+            let mut writer = OutlineWriter {
                 trace: &trace,
                 text: String::new(),
                 written: vec![None; trace.containers.len()],
                 is_partial: trace.is_partial,
             };
             writer.format(&format);
-            let Writer {
+            let OutlineWriter {
                 mut text,
                 is_partial,
                 ..
@@ -69,15 +69,15 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-struct Writer<'t> {
-    trace: &'t Trace,
+struct OutlineWriter<'t> {
+    trace: &'t TypeTrace,
     text: String,
     /// The number of a container that was written already.
     written: Vec<Option<usize>>,
     is_partial: bool,
 }
 
-impl Writer<'_> {
+impl OutlineWriter<'_> {
     fn format(&mut self, format: &Format) {
         match format {
             Format::Unknown => {
@@ -133,8 +133,8 @@ impl Writer<'_> {
         }
         self.written[at] = Some(before);
         match content {
-            Content::Struct(content) => self.content(content),
-            Content::Enum(variants) => {
+            TypeContent::Struct(content) => self.content(content),
+            TypeContent::Enum(variants) => {
                 self.text += "::{";
                 for (i, (name, content)) in variants.iter().enumerate() {
                     self.text += if i == 0 { "" } else { " | " };
@@ -149,12 +149,12 @@ impl Writer<'_> {
         }
     }
 
-    fn content(&mut self, content: &Fields) {
+    fn content(&mut self, content: &TypeFields) {
         match content {
-            Fields::Unit => {}
-            Fields::Newtype(of) => self.within("(", &[of], ")"),
-            Fields::Tuple(all) => self.tuple(all),
-            Fields::Named(names, formats) => {
+            TypeFields::Unit => {}
+            TypeFields::Newtype(of) => self.within("(", &[of], ")"),
+            TypeFields::Tuple(all) => self.tuple(all),
+            TypeFields::Named(names, formats) => {
                 self.text += " { ";
                 for (i, name) in names.iter().enumerate() {
                     self.text += if i == 0 { "" } else { ", " };

@@ -9,16 +9,16 @@ use std::fmt;
 
 use serde::de::{self, DeserializeOwned};
 
-use super::format::{Container, Content, Fields, Format};
+use super::format::{Container, Format, TypeContent, TypeFields};
 use crate::task::contain::attempt;
 
 /// What was found out of a type.
 #[derive(Debug, Default)]
-pub(super) struct Trace {
+pub(super) struct TypeTrace {
     pub(super) containers: Vec<Container>,
     /// Something was refused, or was too much.
     pub(super) is_partial: bool,
-    states: Vec<State>,
+    states: Vec<ContainerState>,
     /// By the name of its reader, which tells types of one name apart.
     known: HashMap<(&'static str, &'static str), usize>,
     /// Which sample a reader of text or bytes is given next.
@@ -30,7 +30,7 @@ pub(super) struct Trace {
 
 /// A container, while its values are read.
 #[derive(Debug, Default)]
-struct State {
+struct ContainerState {
     /// So many readers of it are within each other now.
     open: usize,
     /// Read in this pass: it need not be read as a whole again.
@@ -63,9 +63,9 @@ const TEXTS: [&str; 9] = [
 const BYTES: [&[u8]; 6] = [&[], &[0; 16], &[0; 4], &[0; 8], &[0; 32], &[0; 12]];
 
 /// `None`: its reader has panicked.
-pub(super) fn trace<T: DeserializeOwned>() -> Option<(Format, Trace)> {
+pub(super) fn trace<T: DeserializeOwned>() -> Option<(Format, TypeTrace)> {
     attempt(|| {
-        let mut trace = Trace::default();
+        let mut trace = TypeTrace::default();
         let mut format = Format::Unknown;
         loop {
             trace.has_news = false;
@@ -95,27 +95,27 @@ pub(super) fn trace<T: DeserializeOwned>() -> Option<(Format, Trace)> {
 
 /// The value was refused, or is too much.
 #[derive(Debug)]
-pub(super) struct Refused;
+pub(super) struct Untraceable;
 
-impl fmt::Display for Refused {
+impl fmt::Display for Untraceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a sample of a value was refused")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Untraceable {}
 
-impl de::Error for Refused {
-    fn custom<T: fmt::Display>(_: T) -> Refused {
-        Refused
+impl de::Error for Untraceable {
+    fn custom<T: fmt::Display>(_: T) -> Untraceable {
+        Untraceable
     }
 }
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T> = std::result::Result<T, Untraceable>;
 
 /// Reads one value.
 struct Tracer<'t> {
-    trace: &'t RefCell<Trace>,
+    trace: &'t RefCell<TypeTrace>,
     /// What it is.
     format: &'t mut Format,
     depth: usize,
@@ -131,7 +131,7 @@ impl<'t> Tracer<'t> {
         let mut trace = self.trace.borrow_mut();
         trace.steps += 1;
         if self.depth > MOST_DEPTH || trace.steps > MOST_STEPS {
-            return Err(Refused);
+            return Err(Untraceable);
         }
         Ok(Tracer {
             trace: self.trace,
@@ -142,7 +142,11 @@ impl<'t> Tracer<'t> {
     }
 
     /// A container's place, and how its value is to be read: `true` as a whole.
-    fn open<V>(&mut self, name: &'static str, content: impl FnOnce() -> Content) -> (usize, bool) {
+    fn open<V>(
+        &mut self,
+        name: &'static str,
+        content: impl FnOnce() -> TypeContent,
+    ) -> (usize, bool) {
         let mut trace = self.trace.borrow_mut();
         let key = (std::any::type_name::<V>(), name);
         let at = match trace.known.get(&key) {
@@ -152,13 +156,13 @@ impl<'t> Tracer<'t> {
                 trace.known.insert(key, at);
                 let content = content();
                 let variants = match &content {
-                    Content::Enum(variants) => variants.len(),
-                    Content::Struct(_) => 0,
+                    TypeContent::Enum(variants) => variants.len(),
+                    TypeContent::Struct(_) => 0,
                 };
                 trace.containers.push(Container { name, content });
-                trace.states.push(State {
+                trace.states.push(ContainerState {
                     chosen: vec![false; variants],
-                    ..State::default()
+                    ..ContainerState::default()
                 });
                 at
             }
@@ -180,15 +184,15 @@ impl<'t> Tracer<'t> {
     fn structure<V, T>(
         mut self,
         name: &'static str,
-        begin: Fields,
-        read: impl FnOnce(&Self, &mut Fields) -> Result<T>,
+        begin: TypeFields,
+        read: impl FnOnce(&Self, &mut TypeFields) -> Result<T>,
     ) -> Result<T> {
-        let (at, is_whole) = self.open::<V>(name, || Content::Struct(begin.clone()));
+        let (at, is_whole) = self.open::<V>(name, || TypeContent::Struct(begin.clone()));
         self.is_shallow |= !is_whole;
         let mut fields = begin;
         let read = read(&self, &mut fields);
         if is_whole {
-            self.trace.borrow_mut().containers[at].content = Content::Struct(fields);
+            self.trace.borrow_mut().containers[at].content = TypeContent::Struct(fields);
         }
         self.close(at);
         read

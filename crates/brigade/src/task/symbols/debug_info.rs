@@ -4,7 +4,7 @@ use std::path::Path;
 
 use addr2line::Loader;
 
-use super::call::Call;
+use super::call::NamedCall;
 use super::functions::Functions;
 
 pub(super) struct DebugInfo {
@@ -40,7 +40,7 @@ impl DebugInfo {
 
     /// The calls at this address, innermost first: more than one where functions were inlined. The
     /// last is the function itself, by its full name.
-    pub(super) fn calls(&self, at: u64) -> Vec<Call> {
+    pub(super) fn calls(&self, at: u64) -> Vec<NamedCall> {
         let mut calls = Vec::new();
         if let Some(mut frames) = self.loader.as_ref().and_then(|l| l.find_frames(at).ok()) {
             while let Ok(Some(frame)) = frames.next() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Symbols;
-use super::call::Call;
+use super::call::NamedCall;
 
 /// A stack of calls, not yet looked up.
 #[derive(Clone, Debug)]
@@ -12,12 +12,12 @@ pub(crate) struct Frames {
     symbols: Arc<Symbols>,
     calls: Vec<usize>,
     /// What another process made of its calls, instead of ours.
-    told: Option<Arc<Told>>,
+    told: Option<Arc<ToldFrames>>,
 }
 
 /// A stack of calls as another process has looked it up.
 #[derive(Debug)]
-struct Told {
+struct ToldFrames {
     backtrace: Option<String>,
     innermost: Option<String>,
 }
@@ -37,7 +37,7 @@ impl Frames {
         Frames {
             symbols: Arc::clone(Symbols::of_this_process()),
             calls: Vec::new(),
-            told: Some(Arc::new(Told {
+            told: Some(Arc::new(ToldFrames {
                 backtrace,
                 innermost,
             })),
@@ -59,7 +59,7 @@ impl Frames {
 
     /// The calls, innermost first, as far as they are the task's. Never cut to nothing: a stack
     /// that is all ours is all there.
-    fn without_ours(&self) -> Vec<Call> {
+    fn without_ours(&self) -> Vec<NamedCall> {
         let mut all = Vec::new();
         let mut end = None;
         for &at in &self.calls {
@@ -88,7 +88,7 @@ impl Frames {
             return told.innermost.clone();
         }
         let mut all = self.without_ours();
-        let is_own = |(name, place): &Call| match place.as_deref() {
+        let is_own = |(name, place): &NamedCall| match place.as_deref() {
             Some(place) => !is_system(place),
             // A program without line tables: its names are all there is.
             None => !name.starts_with("0x") && !is_standard(name),
@@ -145,7 +145,7 @@ fn is_standard(name: &str) -> bool {
 }
 
 /// One call a line.
-fn text(calls: &[Call]) -> String {
+fn text(calls: &[NamedCall]) -> String {
     let mut text = String::new();
     for (n, (name, place)) in calls.iter().enumerate() {
         let _ = write!(text, "{n:4}: {name}");
@@ -158,7 +158,7 @@ fn text(calls: &[Call]) -> String {
 }
 
 /// Takes out what a panic itself has called. Never all.
-fn drop_panic_machinery(calls: &mut Vec<Call>) {
+fn drop_panic_machinery(calls: &mut Vec<NamedCall>) {
     let last = calls.iter().rposition(|(name, _)| is_panic_machinery(name));
     if let Some(last) = last.filter(|last| last + 1 < calls.len()) {
         calls.drain(..=last);

@@ -30,11 +30,11 @@ pub(super) struct Functions {
     /// Where the names are in the file, and where they end.
     names: (u64, u64),
     /// By their addresses; of those with the same one, the one to name it by comes last.
-    all: Vec<Function>,
+    all: Vec<NamedRange>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Function {
+struct NamedRange {
     start: u64,
     len: u64,
     /// Where its name is, from the start of the names.
@@ -64,11 +64,11 @@ impl Functions {
             .find(|symbols| !symbols.is_empty())?;
         let names = sections.section(symbols.string_section()).ok()?;
         let (start, len) = names.file_range(endian)?;
-        let mut all: Vec<(bool, Function)> = symbols
+        let mut all: Vec<(bool, NamedRange)> = symbols
             .iter()
             .filter(|symbol| symbol.st_type() == elf::STT_FUNC && !symbol.is_undefined(endian))
             .map(|symbol| {
-                let function = Function {
+                let function = NamedRange {
                     start: symbol.st_value(endian),
                     len: symbol.st_size(endian),
                     name: symbol.st_name(endian),
@@ -97,7 +97,7 @@ impl Functions {
     }
 
     /// What begins where the function does that this address is in: that one comes last.
-    fn named_at(&self, at: u64) -> std::slice::Iter<'_, Function> {
+    fn named_at(&self, at: u64) -> std::slice::Iter<'_, NamedRange> {
         let before = &self.all[..self.all.partition_point(|function| function.start <= at)];
         match before.last() {
             // What is written in assembly may not say how long it is.
@@ -109,7 +109,7 @@ impl Functions {
         }
     }
 
-    fn name(&self, function: &Function) -> Option<String> {
+    fn name(&self, function: &NamedRange) -> Option<String> {
         let (file, id) = open(&self.path)?;
         if id != self.file {
             return None;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn at(function: fn()) -> u64 {
-        image::Program::this()
+        image::ProgramImage::this()
             .offset_of(function as usize)
             .expect("a function of this program")
     }
@@ -190,12 +190,12 @@ mod tests {
     #[test]
     fn all_names_of_one_address_are_found() {
         let mut functions = this_program();
-        let find = |all: &[Function], at| all.partition_point(|f| f.start <= at) - 1;
+        let find = |all: &[NamedRange], at| all.partition_point(|f| f.start <= at) - 1;
         let index = find(&functions.all, at(found));
         let folded = functions.all[find(&functions.all, at(folded))];
         functions.all.insert(
             index,
-            Function {
+            NamedRange {
                 name: folded.name,
                 ..functions.all[index]
             },

@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::call::Call;
+use self::call::NamedCall;
 use self::debug_info::DebugInfo;
 pub(crate) use self::frames::Frames;
 use crate::sys::image::{self, Module};
@@ -91,7 +91,7 @@ impl Symbols {
 
     /// The calls at `address`, innermost first: more than one where functions were inlined. The
     /// last is the function itself, by its full name.
-    fn calls(&self, address: usize) -> Vec<Call> {
+    fn calls(&self, address: usize) -> Vec<NamedCall> {
         let found = self.with_debug_info(address, DebugInfo::calls);
         let module = self.modules.iter().find(|m| m.range.contains(&address));
         if let Some(mut calls) = found.filter(|c| !c.is_empty()) {

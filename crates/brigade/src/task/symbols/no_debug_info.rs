@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::call::Call;
+use super::call::NamedCall;
 
 pub(super) struct DebugInfo;
 
@@ -20,7 +20,7 @@ impl DebugInfo {
         Vec::new()
     }
 
-    pub(super) fn calls(&self, _: u64) -> Vec<Call> {
+    pub(super) fn calls(&self, _: u64) -> Vec<NamedCall> {
         Vec::new()
     }
 }

@@ -6,7 +6,7 @@ mod frames;
 
 use std::sync::{Arc, OnceLock};
 
-use self::call::Call;
+use self::call::NamedCall;
 pub(crate) use self::frames::Frames;
 
 /// Those of this process.

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 #[cfg(loom)]
-use super::Parts;
+use super::ModelParts;
 #[cfg(all(test, not(loom)))]
 use super::memory::Control;
-use super::memory::{Memory, Place};
+use super::memory::{RingMemory, RingPlace};
 use super::{Corrupt, SKIP, WORD, frame_size, frame_tagged};
 use crate::sim::shared::futex::{self, Wake};
 use crate::sim::shared::{Ordering, fence, store_over};
@@ -56,7 +56,7 @@ fn is_short(head: u64, tag: u32) -> bool {
 /// The side that reads.
 #[derive(Debug)]
 pub(crate) struct Consumer<'m> {
-    memory: Memory<'m>,
+    memory: RingMemory<'m>,
     head: u64,
     /// The producer's count as it was last seen. What was published up to there is taken before it
     /// is read again.
@@ -65,12 +65,12 @@ pub(crate) struct Consumer<'m> {
 
 impl<'m> Consumer<'m> {
     /// The consumer of an empty ring.
-    pub(crate) fn new(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
+    pub(crate) fn new(mapping: &'m Mapping, place: RingPlace) -> Consumer<'m> {
         Consumer::at(mapping, place, 0)
     }
 
     /// The consumer of a ring of which `head` bytes were taken.
-    pub(crate) fn at(mapping: &'m Mapping, place: Place, head: u64) -> Consumer<'m> {
+    pub(crate) fn at(mapping: &'m Mapping, place: RingPlace, head: u64) -> Consumer<'m> {
         Consumer::knowing(mapping, place, head, head)
     }
 
@@ -78,12 +78,12 @@ impl<'m> Consumer<'m> {
     /// [`seen`](Self::seen).
     pub(crate) fn knowing(
         mapping: &'m Mapping,
-        place: Place,
+        place: RingPlace,
         head: u64,
         tail: u64,
     ) -> Consumer<'m> {
         Consumer {
-            memory: Memory::new(mapping, place),
+            memory: RingMemory::new(mapping, place),
             head,
             tail,
         }
@@ -91,7 +91,7 @@ impl<'m> Consumer<'m> {
 
     /// The consumer of a ring from which another has taken before: it believes the count that it
     /// has left there.
-    pub(crate) fn resume(mapping: &'m Mapping, place: Place) -> Consumer<'m> {
+    pub(crate) fn resume(mapping: &'m Mapping, place: RingPlace) -> Consumer<'m> {
         let mut consumer = Consumer::at(mapping, place, 0);
         consumer.head = consumer.memory.control.head.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
         consumer.tail = consumer.head;
@@ -304,7 +304,7 @@ impl<'m> Consumer<'m> {
 }
 
 #[cfg(loom)]
-impl Parts {
+impl ModelParts {
     /// As [`Consumer::new`].
     pub(crate) fn consumer(&self) -> Consumer<'_> {
         Consumer {

@@ -20,20 +20,20 @@ const FETCHED: u64 = 4;
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct Control {
-    pub(super) tail: Line<AtomicU64>,
-    pub(super) head: Line<AtomicU64>,
+    pub(super) tail: OwnLines<AtomicU64>,
+    pub(super) head: OwnLines<AtomicU64>,
     /// 1 while the consumer sleeps, or is about to.
-    pub(super) waiter: Line<AtomicU32>,
+    pub(super) waiter: OwnLines<AtomicU32>,
 }
 
 /// On lines of its own: two, for processors fetch them in pairs.
 #[repr(align(128))]
 #[derive(Debug, Default)]
-pub(super) struct Line<T>(pub(super) T);
+pub(super) struct OwnLines<T>(pub(super) T);
 
 /// A ring's memory, as one side sees it.
 #[derive(Debug)]
-pub(super) struct Memory<'m> {
+pub(super) struct RingMemory<'m> {
     pub(super) control: &'m Control,
     pub(super) words: &'m [AtomicU64],
     /// In models: loom sees, at each word's, whether a thread may read it while another writes it.
@@ -43,7 +43,7 @@ pub(super) struct Memory<'m> {
 
 /// Where a ring lies in a mapping.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct RingPlace {
     /// Offset of the [`Control`], in bytes, a multiple of 128.
     pub(crate) control: usize,
     /// Offset of the data, in bytes, a multiple of 8.
@@ -65,27 +65,27 @@ unsafe impl Sync for Touched {}
 /// In models, what elsewhere is a mapping.
 #[cfg(loom)]
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct ModelParts {
     control: Control,
     words: Vec<AtomicU64>,
     touched: Vec<Touched>,
 }
 
 #[cfg(loom)]
-impl Parts {
+impl ModelParts {
     /// Those of an empty ring of so many bytes.
-    pub(crate) fn new(capacity: usize) -> Parts {
+    pub(crate) fn new(capacity: usize) -> ModelParts {
         assert!(capacity.is_power_of_two() && capacity >= WORD);
         let words = capacity / WORD;
-        Parts {
+        ModelParts {
             control: Control::default(),
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
             touched: (0..words).map(|_| Touched::default()).collect(),
         }
     }
 
-    pub(super) fn memory(&self) -> Memory<'_> {
-        Memory {
+    pub(super) fn memory(&self) -> RingMemory<'_> {
+        RingMemory {
             control: &self.control,
             words: &self.words,
             touched: &self.touched,
@@ -93,15 +93,15 @@ impl Parts {
     }
 }
 
-impl<'m> Memory<'m> {
+impl<'m> RingMemory<'m> {
     #[cfg(loom)]
-    pub(super) fn new(_mapping: &'m Mapping, _place: Place) -> Memory<'m> {
+    pub(super) fn new(_mapping: &'m Mapping, _place: RingPlace) -> RingMemory<'m> {
         unreachable!("in models a ring is made of its parts")
     }
 
     #[cfg(not(loom))]
-    pub(super) fn new(mapping: &'m Mapping, place: Place) -> Memory<'m> {
-        let Place {
+    pub(super) fn new(mapping: &'m Mapping, place: RingPlace) -> RingMemory<'m> {
+        let RingPlace {
             control,
             data,
             capacity,
@@ -122,7 +122,7 @@ impl<'m> Memory<'m> {
         // pattern are valid, and may change at any time. Borrowed no longer than the mapping. The
         // file is as long as its mapping: it was made or checked so, and sealed at that size.
         unsafe {
-            Memory {
+            RingMemory {
                 control: mapping.at().add(control).cast().as_ref(),
                 words: std::slice::from_raw_parts(
                     mapping.at().add(data).cast().as_ptr(),

@@ -1,8 +1,8 @@
 //! The side of a ring that writes.
 
 #[cfg(loom)]
-use super::Parts;
-use super::memory::{Memory, Place};
+use super::ModelParts;
+use super::memory::{RingMemory, RingPlace};
 use super::{Full, SKIP, WORD, frame_size};
 use crate::sim::shared::{Ordering, fence, futex};
 use crate::sys::mapping::Mapping;
@@ -19,7 +19,7 @@ pub(super) const GRAIN: u64 = if cfg!(loom) { 8 } else { 16 * 1024 };
 /// The side that writes.
 #[derive(Debug)]
 pub(crate) struct Producer<'m> {
-    memory: Memory<'m>,
+    memory: RingMemory<'m>,
     tail: u64,
     /// The consumer's count as it was last seen.
     head: u64,
@@ -27,9 +27,9 @@ pub(crate) struct Producer<'m> {
 
 impl<'m> Producer<'m> {
     /// The producer of an empty ring.
-    pub(crate) fn new(mapping: &'m Mapping, place: Place) -> Producer<'m> {
+    pub(crate) fn new(mapping: &'m Mapping, place: RingPlace) -> Producer<'m> {
         Producer {
-            memory: Memory::new(mapping, place),
+            memory: RingMemory::new(mapping, place),
             tail: 0,
             head: 0,
         }
@@ -37,11 +37,11 @@ impl<'m> Producer<'m> {
 
     /// The producer of a ring that others have written to before, and will again: it believes the
     /// count that they have left there. `head` is the consumer's count as it was last seen.
-    pub(crate) fn resume(mapping: &'m Mapping, place: Place, head: u64) -> Producer<'m> {
-        Producer::over(Memory::new(mapping, place), head)
+    pub(crate) fn resume(mapping: &'m Mapping, place: RingPlace, head: u64) -> Producer<'m> {
+        Producer::over(RingMemory::new(mapping, place), head)
     }
 
-    fn over(memory: Memory<'m>, head: u64) -> Producer<'m> {
+    fn over(memory: RingMemory<'m>, head: u64) -> Producer<'m> {
         let tail = memory.control.tail.0.load(Ordering::Acquire) & !(WORD as u64 - 1);
         Producer { memory, tail, head }
     }
@@ -193,7 +193,7 @@ impl<'m> Producer<'m> {
 }
 
 #[cfg(loom)]
-impl Parts {
+impl ModelParts {
     /// As [`Producer::resume`].
     pub(crate) fn producer(&self, head: u64) -> Producer<'_> {
         Producer::over(self.memory(), head)

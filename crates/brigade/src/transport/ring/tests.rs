@@ -1,12 +1,12 @@
 //! Tests of the ring, with both sides in one process.
 
-use super::memory::Memory;
+use super::memory::RingMemory;
 use super::producer::{GRAIN, WARM};
 use super::*;
 use crate::sim::shared::Ordering;
 use crate::sys::mapping::{Mapping, sized_memfd};
 
-const PLACE: Place = Place {
+const PLACE: RingPlace = RingPlace {
     control: 0,
     data: 4096,
     capacity: 1024,
@@ -77,7 +77,7 @@ fn a_frame_stays_until_it_is_taken() {
     let third = next(&mut consumer).expect("a frame");
     // A longer one, of another tag, written over the header since it was read: it is not believed.
     let at = (frame_size(5) + frame_size(6)) as u64;
-    Memory::new(&mapping, PLACE).store(at, 9 << 32 | 500);
+    RingMemory::new(&mapping, PLACE).store(at, 9 << 32 | 500);
     assert_eq!((third.tag(), third.len()), (3, 5));
     third.append_to(&mut got);
     assert!(next(&mut consumer).is_none());
@@ -138,7 +138,7 @@ fn of_frames_that_cannot_be_none_is_taken_with_others() {
         (24, [word(0, 5), word(0, 6), 0], 1),
     ] {
         let mapping = mapping();
-        let memory = Memory::new(&mapping, PLACE);
+        let memory = RingMemory::new(&mapping, PLACE);
         for (at, word) in (0..).step_by(WORD).zip(words) {
             memory.store(at, word);
         }
@@ -169,7 +169,7 @@ fn a_lying_producer_is_found_out() {
         (1024, u64::from(SKIP) << 32 | 1),
     ] {
         let mapping = mapping();
-        let memory = Memory::new(&mapping, PLACE);
+        let memory = RingMemory::new(&mapping, PLACE);
         memory.words[0].store(head_word, Ordering::Relaxed);
         memory.control.tail.0.store(tail, Ordering::Relaxed);
         let mut consumer = Consumer::new(&mapping, PLACE);
@@ -184,7 +184,7 @@ fn a_lying_producer_is_found_out() {
 
 #[test]
 fn a_producer_that_was_caught_up_with_begins_at_the_start() {
-    let place = Place {
+    let place = RingPlace {
         control: 0,
         data: 4096,
         capacity: 1 << 20,
@@ -219,7 +219,7 @@ fn a_lying_consumer_gets_nothing_overwritten() {
     let mut producer = Producer::new(&mapping, PLACE);
     producer.push(0, &[1; 1000]).expect("fits");
     for head in [u64::MAX, 1 << 32, 2048] {
-        Memory::new(&mapping, PLACE)
+        RingMemory::new(&mapping, PLACE)
             .control
             .head
             .0

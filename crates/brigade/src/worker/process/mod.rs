@@ -74,7 +74,7 @@ pub use program::{NamedTask, Program};
 
 use self::host::client::{ForkServer, Origin};
 use self::inheritance::Inheritance;
-use self::streams::Streams;
+use self::streams::AskedStreams;
 use super::handle::{HandleInner, JoinHandle};
 use crate::Message;
 #[cfg(feature = "sandbox")]
@@ -121,8 +121,8 @@ pub struct Builder {
     oom_score_adj: Option<i16>,
     grace: Duration,
     /// Few have any, and all are copied.
-    limits: Option<Box<Limits>>,
-    streams: Option<Box<Streams>>,
+    limits: Option<Box<AskedLimits>>,
+    streams: Option<Box<AskedStreams>>,
     /// The program whose workers they are; or why that is none.
     program: Option<Result<Program, Arc<io::Error>>>,
     #[cfg(feature = "sandbox")]
@@ -131,7 +131,7 @@ pub struct Builder {
 
 /// What a builder limits.
 #[derive(Clone, Debug, Default)]
-struct Limits {
+struct AskedLimits {
     memory: Option<u64>,
     cpu: Option<Duration>,
     open_files: Option<u64>,

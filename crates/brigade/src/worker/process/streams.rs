@@ -16,7 +16,7 @@ use super::line::Line;
 
 /// What a builder has been told of all three.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Streams {
+pub(crate) struct AskedStreams {
     pub(crate) stdin: Input,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Builder;
-use super::task::TaskState;
+use super::task::ThreadTaskState;
 use crate::JoinError;
 use crate::sys::error::{Call, THREAD};
 use crate::sys::original::Original;
@@ -128,7 +128,7 @@ impl Builder {
         R: Send + 'scope,
     {
         let name = TaskName::of_type::<F>(self.name.clone(), Location::caller());
-        let shared = Arc::new(TaskState::new());
+        let shared = Arc::new(ThreadTaskState::new());
         let theirs = Arc::clone(&shared);
         let run = move || {
             // What panics beside the task, a destructor of a result that was not taken, is
@@ -160,7 +160,7 @@ impl Builder {
 pub struct ScopedJoinHandle<'scope, R> {
     /// A fork of the process has no such thread.
     host: Original,
-    shared: Arc<TaskState<R>>,
+    shared: Arc<ThreadTaskState<R>>,
     thread: std::thread::ScopedJoinHandle<'scope, ()>,
     name: TaskName,
 }

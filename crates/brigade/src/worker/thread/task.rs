@@ -24,21 +24,21 @@ const LET_GO: u32 = 2;
 const ENDED: u32 = 3;
 
 /// What the thread and the handle share.
-pub(super) struct TaskState<R> {
+pub(super) struct ThreadTaskState<R> {
     state: AtomicU32,
-    ended: Mutex<Ended<R>>,
+    ended: Mutex<EndedTask<R>>,
 }
 
-struct Ended<R> {
+struct EndedTask<R> {
     result: Option<Result<R, Unwound>>,
     waker: Option<Waker>,
 }
 
-impl<R> TaskState<R> {
-    pub(super) fn new() -> TaskState<R> {
-        TaskState {
+impl<R> ThreadTaskState<R> {
+    pub(super) fn new() -> ThreadTaskState<R> {
+        ThreadTaskState {
             state: AtomicU32::new(WAITING),
-            ended: Mutex::new(Ended {
+            ended: Mutex::new(EndedTask {
                 result: None,
                 waker: None,
             }),
@@ -106,7 +106,7 @@ impl<R> TaskState<R> {
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ended<R>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, EndedTask<R>> {
         // No destructor or other code of the user's runs under this lock.
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +116,7 @@ impl<R> TaskState<R> {
 pub(crate) struct ThreadTask<R> {
     /// A fork of the process has no such thread.
     host: Original,
-    shared: Arc<TaskState<R>>,
+    shared: Arc<ThreadTaskState<R>>,
     thread: Option<std::thread::JoinHandle<()>>,
     name: TaskName,
 }
@@ -140,7 +140,7 @@ impl<R> fmt::Debug for ThreadTask<R> {
 
 impl<R> ThreadTask<R> {
     pub(super) fn new(
-        shared: Arc<TaskState<R>>,
+        shared: Arc<ThreadTaskState<R>>,
         thread: std::thread::JoinHandle<()>,
         name: TaskName,
     ) -> ThreadTask<R> {

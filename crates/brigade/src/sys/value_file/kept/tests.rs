@@ -279,15 +279,15 @@ fn nothing_of_a_longer_value_before_is_left() {
 #[test]
 fn a_process_that_may_have_little_keeps_little() {
     let allowance = |bytes, files| Allowance::of(bytes, files);
-    let mut none = Kept::new(allowance(u64::MAX, 0));
+    let mut none = KeptFiles::new(allowance(u64::MAX, 0));
     assert!(none.place(LEN).is_none(), "no descriptors to spare");
-    let mut little = Kept::new(allowance(4 << 20, 3));
+    let mut little = KeptFiles::new(allowance(4 << 20, 3));
     assert!(little.place(5 << 20).is_none(), "too large");
-    assert!(matches!(little.place(3 << 20), Some(Place::New(_))));
+    assert!(matches!(little.place(3 << 20), Some(WriteTarget::New(_))));
     assert!(little.place(1).is_none(), "no bytes are left");
-    let mut few = Kept::new(allowance(u64::MAX, 2));
-    assert!(matches!(few.place(1), Some(Place::New(_))));
-    assert!(matches!(few.place(1), Some(Place::New(_))));
+    let mut few = KeptFiles::new(allowance(u64::MAX, 2));
+    assert!(matches!(few.place(1), Some(WriteTarget::New(_))));
+    assert!(matches!(few.place(1), Some(WriteTarget::New(_))));
     assert!(few.place(1).is_none(), "no more files");
     let most = allowance(u64::MAX, u64::MAX);
     assert_eq!((most.bytes, most.files), (MOST_BYTES, MOST_FILES));

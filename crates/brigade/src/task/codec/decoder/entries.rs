@@ -14,7 +14,7 @@ use crate::task::codec::tag;
 pub(super) struct Entries<'d, 'de, 'n> {
     decoder: &'d mut Decoder<'de, 'n>,
     left: usize,
-    keys: Keys<'de>,
+    keys: EntryKeys<'de>,
     /// The struct's name, for errors.
     of: &'static str,
     key: Key<'de>,
@@ -22,7 +22,7 @@ pub(super) struct Entries<'d, 'de, 'n> {
     is_value_due: bool,
 }
 
-enum Keys<'de> {
+enum EntryKeys<'de> {
     /// Each stands before its value.
     Inline,
     Fields(FieldNames<'de>),
@@ -38,7 +38,7 @@ enum Key<'de> {
 
 impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
     pub(super) fn of_map(decoder: &'d mut Decoder<'de, 'n>, count: usize) -> Self {
-        Self::new(decoder, count, Keys::Inline, "")
+        Self::new(decoder, count, EntryKeys::Inline, "")
     }
 
     #[inline]
@@ -48,18 +48,18 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
         names: FieldNames<'de>,
         of: &'static str,
     ) -> Self {
-        Self::new(decoder, count, Keys::Fields(names), of)
+        Self::new(decoder, count, EntryKeys::Fields(names), of)
     }
 
     pub(super) fn of_variant(decoder: &'d mut Decoder<'de, 'n>, name: &'de str) -> Self {
-        Self::new(decoder, 1, Keys::Variant(name), "")
+        Self::new(decoder, 1, EntryKeys::Variant(name), "")
     }
 
     #[inline]
     fn new(
         decoder: &'d mut Decoder<'de, 'n>,
         left: usize,
-        keys: Keys<'de>,
+        keys: EntryKeys<'de>,
         of: &'static str,
     ) -> Self {
         Entries {
@@ -77,7 +77,7 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
         match (&self.key, &self.keys) {
             (Key::None, _) => error,
             (Key::Encoded(key), _) => error.at_key(shown_key(key)),
-            (Key::Name(name), Keys::Variant(_)) => error.in_variant(name),
+            (Key::Name(name), EntryKeys::Variant(_)) => error.in_variant(name),
             (Key::Name(name), _) => error.in_field(self.of, name),
         }
     }
@@ -104,7 +104,7 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
     /// Passes over the fields that the struct lacks.
     #[inline]
     fn pass_skipped(&mut self) -> Result<()> {
-        if let Keys::Fields(names) = &mut self.keys {
+        if let EntryKeys::Fields(names) = &mut self.keys {
             while self.left > 0 && self.decoder.peek()? == tag::SKIPPED {
                 self.decoder.skip_byte();
                 self.left -= 1;
@@ -128,9 +128,9 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
         self.left -= 1;
         self.is_value_due = true;
         let name = match &mut self.keys {
-            Keys::Fields(names) => names.next()?,
-            Keys::Variant(name) => *name,
-            Keys::Inline => {
+            EntryKeys::Fields(names) => names.next()?,
+            EntryKeys::Variant(name) => *name,
+            EntryKeys::Inline => {
                 let before = self.decoder.input;
                 let key = match plain::wanted_by::<S>() {
                     Layout::Other => seed.deserialize(MapKey(&mut *self.decoder))?,

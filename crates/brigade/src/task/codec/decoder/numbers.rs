@@ -8,17 +8,17 @@ use crate::task::codec::error::{Error, Result};
 use crate::task::codec::plain::{Plain, Run};
 
 /// The numbers of a run, one after another.
-pub(super) struct Numbers<'de> {
+pub(super) struct RunNumbers<'de> {
     kind: Plain,
     count: usize,
     left: &'de [u8],
     depth: Depth,
 }
 
-impl<'de> Numbers<'de> {
+impl<'de> RunNumbers<'de> {
     #[inline]
-    pub(super) fn new(run: Run<'de>, depth: Depth) -> Numbers<'de> {
-        Numbers {
+    pub(super) fn new(run: Run<'de>, depth: Depth) -> RunNumbers<'de> {
+        RunNumbers {
             kind: run.kind,
             count: run.count,
             left: run.bytes,
@@ -46,7 +46,7 @@ impl<'de> Numbers<'de> {
     }
 }
 
-impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
+impl<'de> SeqAccess<'de> for &mut RunNumbers<'de> {
     type Error = Error;
 
     #[inline(always)]
@@ -55,7 +55,7 @@ impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
             return Ok(None);
         }
         let before = self.left.len();
-        match seed.deserialize(Number(self)) {
+        match seed.deserialize(RunNumber(self)) {
             // Else there would be numbers for ever.
             Ok(_) if self.left.len() == before => Err(not_read()),
             Ok(value) => Ok(Some(value)),
@@ -70,7 +70,7 @@ impl<'de> SeqAccess<'de> for &mut Numbers<'de> {
 }
 
 /// One number of a run.
-struct Number<'r, 'de>(&'r mut Numbers<'de>);
+struct RunNumber<'r, 'de>(&'r mut RunNumbers<'de>);
 
 macro_rules! number {
     ($deserialize:ident, $visit:ident, $number:ty, $kind:ident) => {
@@ -84,7 +84,7 @@ macro_rules! number {
     };
 }
 
-impl<'de> de::Deserializer<'de> for Number<'_, 'de> {
+impl<'de> de::Deserializer<'de> for RunNumber<'_, 'de> {
     type Error = Error;
 
     #[inline(never)]
@@ -150,7 +150,7 @@ impl<'de> de::Deserializer<'de> for Number<'_, 'de> {
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.0.depth.enter()?;
-        let value = visitor.visit_some(Number(&mut *self.0))?;
+        let value = visitor.visit_some(RunNumber(&mut *self.0))?;
         self.0.depth.leave();
         Ok(value)
     }

@@ -29,11 +29,11 @@ pub(in crate::task::codec) struct Sequence<'a, 'o> {
     head: usize,
     declared: Option<usize>,
     count: usize,
-    form: Form,
+    form: SequenceForm,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum SequenceForm {
     /// No element yet, and no head.
     Open,
     /// Each element with its tag.
@@ -51,7 +51,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
             head,
             declared,
             count: 0,
-            form: Form::Open,
+            form: SequenceForm::Open,
         })
     }
 
@@ -74,9 +74,9 @@ impl<'a, 'o> Sequence<'a, 'o> {
     #[inline(always)]
     fn is_run_of(&mut self, kind: Plain) -> Result<bool> {
         match self.form {
-            Form::Run(run) if run == kind => Ok(true),
-            Form::Tagged => Ok(false),
-            Form::Open if self.declared.is_none_or(|count| count >= RUN_MIN) => {
+            SequenceForm::Run(run) if run == kind => Ok(true),
+            SequenceForm::Tagged => Ok(false),
+            SequenceForm::Open if self.declared.is_none_or(|count| count >= RUN_MIN) => {
                 self.begin_run(kind)?;
                 Ok(true)
             }
@@ -94,7 +94,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
         self.encoder.head(tag::RUN + kind as u8, self.declared)?;
         // What was declared need not be true: more than a page is not believed.
         self.encoder.out.reserve(bytes.min(4096));
-        self.form = Form::Run(kind);
+        self.form = SequenceForm::Run(kind);
         Ok(())
     }
 
@@ -102,12 +102,12 @@ impl<'a, 'o> Sequence<'a, 'o> {
     #[inline(always)]
     fn tagged(&mut self) -> Result<()> {
         match self.form {
-            Form::Tagged => Ok(()),
-            Form::Open => {
-                self.form = Form::Tagged;
+            SequenceForm::Tagged => Ok(()),
+            SequenceForm::Open => {
+                self.form = SequenceForm::Tagged;
                 self.encoder.head(tag::SEQ, self.declared)
             }
-            Form::Run(kind) => self.break_run(kind),
+            SequenceForm::Run(kind) => self.break_run(kind),
         }
     }
 
@@ -118,7 +118,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
         let numbers = self.encoder.out.len() - self.count * size;
         let numbers = self.encoder.out.split_off(numbers);
         self.encoder.out.truncate(self.head);
-        self.form = Form::Tagged;
+        self.form = SequenceForm::Tagged;
         self.encoder.head(tag::SEQ, self.declared)?;
         for number in numbers.chunks_exact(size) {
             put_tagged(self.encoder, kind, number)?;
@@ -128,9 +128,9 @@ impl<'a, 'o> Sequence<'a, 'o> {
 
     #[inline(always)]
     fn finish(self) -> Result<()> {
-        if self.form == Form::Open || self.declared != Some(self.count) {
+        if self.form == SequenceForm::Open || self.declared != Some(self.count) {
             self.encoder.settle(
-                self.form == Form::Open,
+                self.form == SequenceForm::Open,
                 self.head,
                 self.declared,
                 self.count,

@@ -20,12 +20,12 @@ pub(in crate::task::codec) struct Fields<'a, 'o> {
     head: usize,
     /// The shape that the tag names.
     announced: u32,
-    progress: Progress,
+    progress: StructProgress,
 }
 
 /// How far a struct is written. Handed to and fro by value, so that it can stay in registers.
 #[derive(Clone, Copy)]
-struct Progress {
+struct StructProgress {
     /// The shape that it has, as far as is known.
     shape: u32,
     /// Whether any field is skipped.
@@ -57,7 +57,7 @@ impl<'a, 'o> Fields<'a, 'o> {
             name,
             head,
             announced: likely.number,
-            progress: Progress {
+            progress: StructProgress {
                 shape: likely.number,
                 sparse: false,
                 index: 0,
@@ -69,7 +69,7 @@ impl<'a, 'o> Fields<'a, 'o> {
     /// Goes on to this field.
     #[inline(always)]
     fn go_to(&mut self, field: &'static str) -> Result<()> {
-        let Progress { likely, index, .. } = self.progress;
+        let StructProgress { likely, index, .. } = self.progress;
         if !matches!(likely.get(index), Some(known) if is_same(known, field)) {
             self.progress = self.encoder.search(self.progress, field)?;
         }
@@ -100,7 +100,7 @@ impl<'a, 'o> Fields<'a, 'o> {
     #[inline(always)]
     fn finish(self) -> Result<()> {
         // Nothing has changed: as most likely.
-        let Progress { likely, index, .. } = self.progress;
+        let StructProgress { likely, index, .. } = self.progress;
         if index != likely.len() || self.progress.sparse || index == 0 {
             self.encoder
                 .settle_struct(self.progress, self.head, self.announced);
@@ -113,7 +113,7 @@ impl<'a, 'o> Fields<'a, 'o> {
 impl Encoder<'_> {
     /// The next field is not the one that was likely.
     #[inline(never)]
-    fn search(&mut self, progress: Progress, field: &'static str) -> Result<Progress> {
+    fn search(&mut self, progress: StructProgress, field: &'static str) -> Result<StructProgress> {
         if progress.shape == AS_MAP {
             self.serialize_str(field)?;
             return Ok(progress);
@@ -125,7 +125,7 @@ impl Encoder<'_> {
             true => progress.likely,
             false => &[],
         };
-        let skipped = Progress {
+        let skipped = StructProgress {
             shape,
             likely,
             ..progress
@@ -134,10 +134,10 @@ impl Encoder<'_> {
     }
 
     /// Marks the fields before this one as skipped.
-    fn skip_to(&mut self, progress: Progress, index: usize) -> Progress {
+    fn skip_to(&mut self, progress: StructProgress, index: usize) -> StructProgress {
         let skipped = index - progress.index;
         self.out.resize(self.out.len() + skipped, tag::SKIPPED);
-        Progress {
+        StructProgress {
             index,
             sparse: progress.sparse || skipped > 0,
             ..progress
@@ -146,7 +146,7 @@ impl Encoder<'_> {
 
     /// A struct is complete that was not as was likely.
     #[inline(never)]
-    fn settle_struct(&mut self, progress: Progress, head: usize, announced: u32) {
+    fn settle_struct(&mut self, progress: StructProgress, head: usize, announced: u32) {
         if progress.shape == AS_MAP {
             // There was left as much room, for the number of a shape that there is none of.
             self.out[head] = tag::MAP;
@@ -155,7 +155,7 @@ impl Encoder<'_> {
             return;
         }
         let fields = self.names.close(progress.shape);
-        let Progress { shape, sparse, .. } = self.skip_to(progress, fields);
+        let StructProgress { shape, sparse, .. } = self.skip_to(progress, fields);
         if !sparse && shape == announced {
             return;
         }

@@ -59,7 +59,7 @@ impl<'de> DeserializeSeed<'de> for &Type {
                 let fields = &NAMES[..of.fields.len()];
                 match of.is_derived {
                     true => d.deserialize_struct(of.name, fields, derived::__Visitor(of)),
-                    false => d.deserialize_struct(of.name, fields, Fields(of)),
+                    false => d.deserialize_struct(of.name, fields, FieldsVisitor(of)),
                 }
             }
             Type::Enum(variants) => d.deserialize_enum("E", &NAMES[..variants.len()], visitor),
@@ -200,7 +200,7 @@ impl<'de> Visitor<'de> for Typ<'_> {
                 self.0
             )));
         };
-        let (number, data) = data.variant_seed(Name(variants.len()))?;
+        let (number, data) = data.variant_seed(NameNumber(variants.len()))?;
         let value = match &variants[number] {
             Variant::Unit => data.unit_variant().map(|()| Value::Unit),
             Variant::Newtype(of) => data.newtype_variant_seed(of),
@@ -209,7 +209,7 @@ impl<'de> Visitor<'de> for Typ<'_> {
                 let fields = &NAMES[..of.fields.len()];
                 match of.is_derived {
                     true => data.struct_variant(fields, derived::__Visitor(of)),
-                    false => data.struct_variant(fields, Fields(of)),
+                    false => data.struct_variant(fields, FieldsVisitor(of)),
                 }
             }
         };
@@ -218,9 +218,9 @@ impl<'de> Visitor<'de> for Typ<'_> {
 }
 
 /// The number of a name, of which there are so many.
-struct Name(usize);
+struct NameNumber(usize);
 
-impl<'de> DeserializeSeed<'de> for Name {
+impl<'de> DeserializeSeed<'de> for NameNumber {
     type Value = usize;
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<usize, D::Error> {
@@ -228,7 +228,7 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-impl Visitor<'_> for Name {
+impl Visitor<'_> for NameNumber {
     type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,7 +263,7 @@ impl<'de> Visitor<'de> for Tuple<'_> {
 
 fn by_names<'de, A: MapAccess<'de>>(of: &Struct, mut map: A) -> Result<Value, A::Error> {
     let mut values: Vec<_> = of.fields.iter().map(|_| None).collect();
-    while let Some(number) = map.next_key_seed(Name(values.len()))? {
+    while let Some(number) = map.next_key_seed(NameNumber(values.len()))? {
         if values[number].is_some() {
             return Err(Error::duplicate_field(NAMES[number]));
         }
@@ -273,9 +273,9 @@ fn by_names<'de, A: MapAccess<'de>>(of: &Struct, mut map: A) -> Result<Value, A:
 }
 
 /// The visitor of a struct by a reader that knows its fields by their names.
-struct Fields<'t>(&'t Struct);
+struct FieldsVisitor<'t>(&'t Struct);
 
-impl<'de> Visitor<'de> for Fields<'_> {
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,23 +2,23 @@
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use super::{LONGEST_TUPLE, Refused, Result, Tracer};
-use crate::task::outline::format::{Fields, Format};
+use super::{LONGEST_TUPLE, Result, Tracer, Untraceable};
+use crate::task::outline::format::{Format, TypeFields};
 
 /// The parts of a value, one after another.
-pub(super) struct Parts<'t, 'p> {
+pub(super) struct ValueParts<'t, 'p> {
     parent: &'p Tracer<'t>,
     left: usize,
     all: &'p mut Vec<Format>,
 }
 
-impl<'t, 'p> Parts<'t, 'p> {
+impl<'t, 'p> ValueParts<'t, 'p> {
     pub(super) fn new(
         parent: &'p Tracer<'t>,
         count: usize,
         all: &'p mut Vec<Format>,
-    ) -> Parts<'t, 'p> {
-        Parts {
+    ) -> ValueParts<'t, 'p> {
+        ValueParts {
             parent,
             left: count.min(LONGEST_TUPLE),
             all,
@@ -41,8 +41,8 @@ impl<'t, 'p> Parts<'t, 'p> {
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Parts<'_, '_> {
-    type Error = Refused;
+impl<'de> de::SeqAccess<'de> for ValueParts<'_, '_> {
+    type Error = Untraceable;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
         if self.left == 0 {
@@ -56,8 +56,8 @@ impl<'de> de::SeqAccess<'de> for Parts<'_, '_> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for Parts<'_, '_> {
-    type Error = Refused;
+impl<'de> de::MapAccess<'de> for ValueParts<'_, '_> {
+    type Error = Untraceable;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
         if self.left == 0 {
@@ -76,27 +76,30 @@ impl<'de> de::MapAccess<'de> for Parts<'_, '_> {
 }
 
 /// A variant that was chosen.
-pub(super) struct Variant<'t> {
+pub(super) struct ChosenVariant<'t> {
     pub(super) name: &'static str,
     pub(super) tracer: Tracer<'t>,
-    pub(super) fields: &'t mut Fields,
+    pub(super) fields: &'t mut TypeFields,
 }
 
-impl<'de, 't> de::EnumAccess<'de> for Variant<'t> {
-    type Error = Refused;
-    type Variant = Variant<'t>;
+impl<'de, 't> de::EnumAccess<'de> for ChosenVariant<'t> {
+    type Error = Untraceable;
+    type Variant = ChosenVariant<'t>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Variant<'t>)> {
-        let name = de::value::StrDeserializer::<Refused>::new(self.name);
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, ChosenVariant<'t>)> {
+        let name = de::value::StrDeserializer::<Untraceable>::new(self.name);
         Ok((seed.deserialize(name)?, self))
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Variant<'_> {
-    type Error = Refused;
+impl<'de> de::VariantAccess<'de> for ChosenVariant<'_> {
+    type Error = Untraceable;
 
     fn unit_variant(self) -> Result<()> {
-        *self.fields = Fields::Unit;
+        *self.fields = TypeFields::Unit;
         Ok(())
     }
 
@@ -106,14 +109,14 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
             .tracer
             .within(&mut of)
             .and_then(|of| seed.deserialize(of));
-        *self.fields = Fields::Newtype(of);
+        *self.fields = TypeFields::Newtype(of);
         value
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
         let mut all = Vec::new();
-        let value = visitor.visit_seq(Parts::new(&self.tracer, len, &mut all));
-        *self.fields = Fields::Tuple(all);
+        let value = visitor.visit_seq(ValueParts::new(&self.tracer, len, &mut all));
+        *self.fields = TypeFields::Tuple(all);
         value
     }
 
@@ -123,8 +126,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         visitor: V,
     ) -> Result<V::Value> {
         let mut all = Vec::new();
-        let value = visitor.visit_seq(Parts::new(&self.tracer, names.len(), &mut all));
-        *self.fields = Fields::Named(names, all);
+        let value = visitor.visit_seq(ValueParts::new(&self.tracer, names.len(), &mut all));
+        *self.fields = TypeFields::Named(names, all);
         value
     }
 }

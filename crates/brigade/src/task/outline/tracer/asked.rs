@@ -2,9 +2,9 @@
 
 use serde::de::{self, Visitor};
 
-use super::access::{Parts, Variant};
-use super::{BYTES, Refused, Result, TEXTS, Tracer};
-use crate::task::outline::format::{Content, Fields, Format};
+use super::access::{ChosenVariant, ValueParts};
+use super::{BYTES, Result, TEXTS, Tracer, Untraceable};
+use crate::task::outline::format::{Format, TypeContent, TypeFields};
 
 /// Plain values: what each is called, and its sample.
 macro_rules! plain {
@@ -17,7 +17,7 @@ macro_rules! plain {
 }
 
 impl<'de> de::Deserializer<'de> for Tracer<'_> {
-    type Error = Refused;
+    type Error = Untraceable;
 
     // As the encoding of values is.
     fn is_human_readable(&self) -> bool {
@@ -96,7 +96,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let mut all = Vec::new();
         let count = usize::from(!self.is_shallow);
-        let value = visitor.visit_seq(Parts::new(&self, count, &mut all));
+        let value = visitor.visit_seq(ValueParts::new(&self, count, &mut all));
         let of = all.into_iter().next().unwrap_or_default();
         *self.format = Format::Seq(Box::new(of));
         value
@@ -105,7 +105,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let mut all = Vec::new();
         let count = 2 * usize::from(!self.is_shallow);
-        let value = visitor.visit_map(Parts::new(&self, count, &mut all));
+        let value = visitor.visit_map(ValueParts::new(&self, count, &mut all));
         let mut all = all.into_iter().map(Box::new);
         let mut next = || all.next().unwrap_or_default();
         *self.format = Format::Map(next(), next());
@@ -114,7 +114,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
         let mut all = Vec::new();
-        let value = visitor.visit_seq(Parts::new(&self, len, &mut all));
+        let value = visitor.visit_seq(ValueParts::new(&self, len, &mut all));
         *self.format = Format::Tuple(all);
         value
     }
@@ -124,7 +124,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
-        self.structure::<V, _>(name, Fields::Unit, |_, _| visitor.visit_unit())
+        self.structure::<V, _>(name, TypeFields::Unit, |_, _| visitor.visit_unit())
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -132,13 +132,13 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
-        let unknown = Fields::Newtype(Format::Unknown);
+        let unknown = TypeFields::Newtype(Format::Unknown);
         self.structure::<V, _>(name, unknown, |this, fields| {
             let mut of = Format::Unknown;
             let value = this
                 .within(&mut of)
                 .and_then(|of| visitor.visit_newtype_struct(of));
-            *fields = Fields::Newtype(of);
+            *fields = TypeFields::Newtype(of);
             value
         })
     }
@@ -149,10 +149,10 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value> {
-        self.structure::<V, _>(name, Fields::Tuple(Vec::new()), |this, fields| {
+        self.structure::<V, _>(name, TypeFields::Tuple(Vec::new()), |this, fields| {
             let mut all = Vec::new();
-            let value = visitor.visit_seq(Parts::new(this, len, &mut all));
-            *fields = Fields::Tuple(all);
+            let value = visitor.visit_seq(ValueParts::new(this, len, &mut all));
+            *fields = TypeFields::Tuple(all);
             value
         })
     }
@@ -163,11 +163,11 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        let begin = Fields::Named(names, Vec::new());
+        let begin = TypeFields::Named(names, Vec::new());
         self.structure::<V, _>(name, begin, |this, fields| {
             let mut all = Vec::new();
-            let value = visitor.visit_seq(Parts::new(this, names.len(), &mut all));
-            *fields = Fields::Named(names, all);
+            let value = visitor.visit_seq(ValueParts::new(this, names.len(), &mut all));
+            *fields = TypeFields::Named(names, all);
             value
         })
     }
@@ -179,7 +179,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value> {
         let (at, _) = self.open::<V>(name, || {
-            Content::Enum(variants.iter().map(|&name| (name, None)).collect())
+            TypeContent::Enum(variants.iter().map(|&name| (name, None)).collect())
         });
         let chosen = {
             let mut trace = self.trace.borrow_mut();
@@ -194,19 +194,19 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         };
         let Some((index, is_new)) = chosen else {
             self.close(at);
-            return Err(Refused);
+            return Err(Untraceable);
         };
         // A variant that was not read before is, though the enum may be within itself.
         self.is_shallow = !is_new;
-        let mut fields = Fields::Unit;
-        let value = visitor.visit_enum(Variant {
+        let mut fields = TypeFields::Unit;
+        let value = visitor.visit_enum(ChosenVariant {
             name: variants[index],
             tracer: self.within(&mut Format::Unknown)?,
             fields: &mut fields,
         });
         let mut trace = self.trace.borrow_mut();
         if is_new {
-            if let Content::Enum(all) = &mut trace.containers[at].content {
+            if let TypeContent::Enum(all) = &mut trace.containers[at].content {
                 all[index].1 = Some(fields);
             }
         }

@@ -18,13 +18,13 @@ use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::child::{this_worker, worker};
-use crate::worker::process::host::client::{ForkServer, Lines, Origin, current};
+use crate::worker::process::host::client::{ForkServer, ForkServerLinks, Origin, current};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::{ExitTable, SLOTS};
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{self, Event};
-use crate::worker::process::ipc::stderr_count::Counts;
+use crate::worker::process::ipc::stderr_count::StderrCounts;
 use crate::worker::process::ipc::wake_socket;
 
 /// What this process takes for its fork server.
@@ -34,7 +34,7 @@ pub struct OneThread {
     theirs: OwnedFd,
     /// The workers' end of the wake socket.
     wake_socket: OwnedFd,
-    stderr_counts: Counts,
+    stderr_counts: StderrCounts,
     slot: Cell<u32>,
 }
 
@@ -62,7 +62,7 @@ impl OneThread {
             0,
             process,
             Privilege::of_this_thread()?,
-            Lines {
+            ForkServerLinks {
                 socket: ours,
                 exit_table,
                 events,
@@ -80,7 +80,7 @@ impl OneThread {
             server,
             theirs,
             wake_socket,
-            stderr_counts: Counts::new()?,
+            stderr_counts: StderrCounts::new()?,
             slot: Cell::new(0),
         })
     }
@@ -89,7 +89,7 @@ impl OneThread {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn add_worker(&self) -> io::Result<Worker> {
+    pub fn add_worker(&self) -> io::Result<CountedWorker> {
         let slot = self.slot.get();
         self.slot.set((slot + 1) % SLOTS);
         let file = Mailbox::file()?;
@@ -110,7 +110,7 @@ impl OneThread {
             &[file.as_fd()],
         )?;
         self.server.hear();
-        Ok(Worker(worker))
+        Ok(CountedWorker(worker))
     }
 
     /// Does what the listener does when a worker has woken it: has the pools look after their
@@ -122,9 +122,9 @@ impl OneThread {
 }
 
 /// A worker that has not been given anything to do.
-pub struct Worker(worker::Worker);
+pub struct CountedWorker(worker::Worker);
 
-impl Worker {
+impl CountedWorker {
     /// Does what a worker does at first: touches what the first task will.
     pub fn warm_up(&mut self) {
         self.0.warm_up();
@@ -154,7 +154,7 @@ impl StayingWorker {
     }
 }
 
-impl fmt::Debug for Worker {
+impl fmt::Debug for CountedWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").finish_non_exhaustive()
     }

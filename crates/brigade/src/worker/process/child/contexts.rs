@@ -4,7 +4,7 @@ use super::task;
 use super::worker::Worker;
 use crate::task::contain::contained;
 use crate::task::entry::Resident;
-use crate::worker::process::ipc::order::{Numbers, Payload, STATE};
+use crate::worker::process::ipc::order::{ContextNumbers, Payload, STATE};
 
 /// Contexts by their numbers: a few. The state, if there is one, is the first.
 pub(super) struct Contexts(Vec<(u64, Result<Resident, String>)>);
@@ -28,7 +28,7 @@ impl Contexts {
     }
 
     /// Lets go of all but these.
-    pub(super) fn keep(&mut self, numbers: Numbers<'_>) {
+    pub(super) fn keep(&mut self, numbers: ContextNumbers<'_>) {
         let is_kept = |number| number == STATE || numbers.contains(number);
         while let Some(at) = self.0.iter().position(|&(number, _)| !is_kept(number)) {
             let context = self.0.remove(at);

@@ -23,14 +23,14 @@ const LIMIT: Duration = Duration::from_millis(100);
 
 /// Which of C's streams are flushed, beside std's stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::worker::process) enum Streams {
+pub(in crate::worker::process) enum FlushedStreams {
     /// For a worker of a pool: it is asked for after each task.
     Stdout,
     All,
 }
 
 /// Flushes. `false`: another thread holds a stream, and what is in it is left.
-pub(in crate::worker::process) fn flush(streams: Streams) -> bool {
+pub(in crate::worker::process) fn flush(streams: FlushedStreams) -> bool {
     if !process::may_have_threads() {
         streams.flush();
         return true;
@@ -50,14 +50,14 @@ fn std_stdout() {
 
 /// The thread: what it is to do, and that it has done it.
 struct Flusher {
-    todo: SyncSender<Streams>,
+    todo: SyncSender<FlushedStreams>,
     done: Receiver<()>,
 }
 
 /// One that has nothing to do.
 static FREE: Mutex<Option<Flusher>> = Mutex::new(None);
 
-impl Streams {
+impl FlushedStreams {
     fn flush_within(self, limit: Duration) -> bool {
         let free = || FREE.lock().unwrap_or_else(|e| e.into_inner());
         let kept = free().take();
@@ -83,7 +83,7 @@ impl Streams {
     pub(in crate::worker::process) fn flush(self) {
         std_stdout();
         c_streams::flush_stdout();
-        if self == Streams::All {
+        if self == FlushedStreams::All {
             c_streams::flush_all();
         }
     }
@@ -91,7 +91,7 @@ impl Streams {
 
 impl Flusher {
     fn start() -> io::Result<Flusher> {
-        let (todo, orders) = mpsc::sync_channel::<Streams>(1);
+        let (todo, orders) = mpsc::sync_channel::<FlushedStreams>(1);
         let (say, done) = mpsc::sync_channel(1);
         // The task's signals are for the task's own threads.
         let _blocked = Blocked::all();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sys::{process, profile, spin};
 use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
-use crate::worker::process::child::flush::Streams;
+use crate::worker::process::child::flush::FlushedStreams;
 use crate::worker::process::child::setup::{self, PoolWorker};
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::child::this_worker::is_the_worker;
@@ -120,7 +120,7 @@ impl Worker {
 struct Only<'w>(&'w mut Worker);
 
 impl Service for Only<'_> {
-    const STREAMS: Streams = Streams::All;
+    const STREAMS: FlushedStreams = FlushedStreams::All;
 
     fn mailbox(&self) -> &'static Mailbox {
         self.0.mailbox

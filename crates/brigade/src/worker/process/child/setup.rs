@@ -15,7 +15,7 @@ use crate::task::entry::{self, Resident};
 use crate::task::identity::Function;
 use crate::task::panic::Unwound;
 use crate::transport::attachment;
-use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::flush::{self, FlushedStreams};
 use crate::worker::process::child::streams;
 use crate::worker::process::child::task::shorten;
 use crate::worker::process::child::this_worker::is_the_worker;
@@ -142,10 +142,10 @@ fn initialize(
     }
     if is_shut_in {
         if process::is_alone_soon() {
-            Streams::All.flush();
+            FlushedStreams::All.flush();
         }
     } else {
-        flush::flush(Streams::All);
+        flush::flush(FlushedStreams::All);
     }
     check(of_program, "what the program runs first").map_err(|not_ready| NotReady {
         is_program_init: true,

@@ -21,7 +21,7 @@ use crate::sys::value_file::kept;
 use crate::sys::{fds, futex, process, profile, signal};
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol;
-use crate::worker::process::ipc::stderr_count::Seen;
+use crate::worker::process::ipc::stderr_count::StderrCount;
 
 /// What a worker is born with.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) stdout: Option<&'a OwnedFd>,
     pub(crate) stderr: &'a OwnedFd,
     /// How much of that the fork server has read.
-    pub(crate) stderr_count: Seen,
+    pub(crate) stderr_count: StderrCount,
     /// The workers' end of what wakes the host's event loop.
     pub(crate) wake_socket: &'a OwnedFd,
     /// Its token in the liveness table; `None`: it is an outsider there.

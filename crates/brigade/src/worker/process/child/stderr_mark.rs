@@ -10,24 +10,24 @@
 
 use crate::sys::{process, ticks};
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::stderr_count::Seen;
+use crate::worker::process::ipc::stderr_count::StderrCount;
 
 /// To make a process takes longer than so many simple system calls.
 const LONG: u64 = 128;
 
 /// A worker's.
 #[derive(Debug)]
-pub(in crate::worker::process) struct Mark {
-    count: Seen,
+pub(in crate::worker::process) struct StderrMark {
+    count: StderrCount,
     /// When it was asked, or there was nothing to ask for, last.
     since: u64,
     /// The shortest time that it took to ask.
     shortest: u64,
 }
 
-impl Mark {
-    pub(in crate::worker::process) fn new(count: Seen) -> Mark {
-        Mark {
+impl StderrMark {
+    pub(in crate::worker::process) fn new(count: StderrCount) -> StderrMark {
+        StderrMark {
             count,
             since: 0,
             shortest: u64::MAX,

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::sys::error;
 use crate::sys::fds::{self, Pinned};
-use crate::worker::process::ipc::streams::{self, Function, NO_STREAMS, OwnStreams, STREAMS};
+use crate::worker::process::ipc::streams::{self, NO_STREAMS, OwnStreams, PlanWords, STREAMS};
 
 /// Where tasks are told, in the streams themselves.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(in crate::worker::process) struct Marks([Option<Pinned>; 2]);
 impl Marks {
     /// What is written from here on, is written by tasks of this function.
     #[inline]
-    pub(super) fn write(&self, function: Function) {
+    pub(super) fn write(&self, function: PlanWords) {
         for stream in self.0.iter().flatten() {
             // The task before may have put something else there, which is its own affair.
             if let Some(stream) = stream.get() {

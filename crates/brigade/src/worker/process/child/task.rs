@@ -12,11 +12,11 @@ use rustix::time::Timespec;
 use crate::sys::value_file::ValueFile;
 use crate::sys::{futex, process};
 use crate::task::codec::Encoded;
-use crate::task::entry::{EncodedResult, EncodedValue, Outcome, Place, Plan, Resident};
+use crate::task::entry::{EncodedResult, EncodedValue, Outcome, Plan, Resident, ValuePlace};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
-use crate::worker::process::child::flush::{self, Streams};
+use crate::worker::process::child::flush::{self, FlushedStreams};
 use crate::worker::process::child::limits;
 use crate::worker::process::child::worker::Worker;
 use crate::worker::process::ipc::fd_socket;
@@ -27,7 +27,7 @@ use crate::worker::process::ipc::reply::{self, Reply};
 /// How a worker of one sort serves a task.
 pub(super) trait Service {
     /// What is flushed before the reply.
-    const STREAMS: Streams;
+    const STREAMS: FlushedStreams;
 
     fn mailbox(&self) -> &'static Mailbox;
 
@@ -48,11 +48,14 @@ pub(super) trait Service {
 const UNTIL_KILLED: Duration = Duration::from_millis(500);
 
 /// A task's input, and its descriptors.
-pub(super) type Received<'a> = (Encoded<'a>, Vec<OwnedFd>);
+pub(super) type ReceivedInput<'a> = (Encoded<'a>, Vec<OwnedFd>);
 
 /// Waits for what the descriptor socket carries of an input. The error is a text for the host.
 #[inline]
-pub(super) fn receive<'a>(worker: &Worker, payload: Payload<'a>) -> Result<Received<'a>, String> {
+pub(super) fn receive<'a>(
+    worker: &Worker,
+    payload: Payload<'a>,
+) -> Result<ReceivedInput<'a>, String> {
     match payload {
         Payload::Inline(bytes) => Ok((Encoded::Here(bytes), Vec::new())),
         Payload::Accompanied { attachment, bytes } => receive_descriptors(worker, attachment)
@@ -86,9 +89,9 @@ fn receive_large(
 /// Waits for a value that is kept, encoded. The error is a text for the host.
 pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<EncodedValue, String> {
     let (place, attachment) = match payload {
-        Payload::Inline(bytes) => (Place::Here(bytes.to_vec()), None),
+        Payload::Inline(bytes) => (ValuePlace::Here(bytes.to_vec()), None),
         Payload::Accompanied { attachment, bytes } => {
-            (Place::Here(bytes.to_vec()), Some(attachment))
+            (ValuePlace::Here(bytes.to_vec()), Some(attachment))
         }
         Payload::Large { attachment, len } => {
             let mut descriptors = receive_attachment(worker, attachment)?;
@@ -96,7 +99,7 @@ pub(super) fn receive_value(worker: &Worker, payload: Payload<'_>) -> Result<Enc
                 return Err("its context came without its memory file".to_owned());
             }
             return Ok(EncodedValue {
-                place: Place::File(descriptors.remove(0), len),
+                place: ValuePlace::File(descriptors.remove(0), len),
                 descriptors,
             });
         }

@@ -75,7 +75,7 @@ pub(crate) fn note_fault(fault: &Fault) {
 }
 
 /// What a worker does when it is asked where it is.
-pub(crate) const ANSWER: asking::Answer = asking::Answer {
+pub(crate) const ANSWER: asking::StackAnswer = asking::StackAnswer {
     walk: |instruction| {
         if let Some(worker) = worker_in_its_thread() {
             worker.mailbox.begin_answer(instruction);

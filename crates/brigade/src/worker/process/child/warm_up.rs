@@ -1,6 +1,6 @@
 //! What is touched before a task comes, so that the task finds it there.
 
-use super::flush::{self, Streams};
+use super::flush::{self, FlushedStreams};
 use crate::sys::{process, spin};
 use crate::task::codec::{self, Encoded};
 use crate::task::entry::{EncodedResult, Outcome, Plan};
@@ -10,7 +10,7 @@ use crate::task::entry::{EncodedResult, Outcome, Plan};
 /// streams) is then done for all workers.
 pub(crate) fn warm_up() {
     let _ = run_nothing();
-    flush::flush(Streams::All);
+    flush::flush(FlushedStreams::All);
     let _ = rustix::thread::sched_getcpu();
     let _ = process::has_had_threads();
     // A worker that is woken would read a file for it, and the host waits.

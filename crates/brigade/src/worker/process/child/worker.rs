@@ -8,7 +8,7 @@ use super::warm_up::warm_up;
 use crate::sys::fds::Pinned;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::reply::Reply;
-use crate::worker::process::ipc::stderr_count::Seen;
+use crate::worker::process::ipc::stderr_count::StderrCount;
 use crate::worker::process::ipc::wake_socket;
 
 /// The exit status of a process that could not become a worker. It never had a task.
@@ -23,7 +23,7 @@ pub(in crate::worker::process) struct Worker {
     pub(in crate::worker::process) ends: WorkerRings,
     fd_socket: Pinned,
     pub(in crate::worker::process) wake_socket: Pinned,
-    pub(in crate::worker::process) stderr_count: Seen,
+    pub(in crate::worker::process) stderr_count: StderrCount,
     pub(in crate::worker::process::child) marks: Marks,
 }
 
@@ -40,7 +40,7 @@ impl Worker {
         mailbox: &'static Mailbox,
         fd_socket: Pinned,
         wake_socket: Pinned,
-        stderr_count: Seen,
+        stderr_count: StderrCount,
     ) -> Worker {
         Worker {
             mailbox,

@@ -17,9 +17,9 @@ use crate::task::attempt;
 use crate::task::crash::Phase;
 use crate::task::entry::{EncodedResult, Plan};
 use crate::transport::ring::Corrupt;
-use crate::worker::process::child::flush::Streams;
+use crate::worker::process::child::flush::FlushedStreams;
 use crate::worker::process::child::setup::PoolWorker;
-use crate::worker::process::child::stderr_mark::Mark;
+use crate::worker::process::child::stderr_mark::StderrMark;
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::child::worker::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::ipc::fd_socket;
@@ -40,7 +40,7 @@ pub(in crate::worker::process) struct WorkerLoop {
     tells_times: bool,
     /// The process that serves, and no child of a task.
     original: Original,
-    stderr: Mark,
+    stderr: StderrMark,
     zombies: Zombies,
     /// Tasks that it has begun.
     begun: u32,
@@ -61,7 +61,7 @@ impl WorkerLoop {
         if pool.bytes.is_none() {
             kept::by_worker();
         }
-        let mut stderr = Mark::new(worker.stderr_count);
+        let mut stderr = StderrMark::new(worker.stderr_count);
         stderr.begin(worker.mailbox);
         WorkerLoop {
             worker,
@@ -313,7 +313,7 @@ struct OneOfMany<'w> {
 
 impl Service for OneOfMany<'_> {
     /// This is asked for after each task.
-    const STREAMS: Streams = Streams::Stdout;
+    const STREAMS: FlushedStreams = FlushedStreams::Stdout;
 
     fn mailbox(&self) -> &'static Mailbox {
         self.worker.mailbox

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::FileType;
 
-use crate::sys::program_file::Note;
+use crate::sys::program_file::ProgramNote;
 use crate::sys::{environment, fds, opened, process};
 use crate::worker::process::fork_server::event_loop;
 use crate::worker::process::fork_server::exec;
@@ -33,11 +33,11 @@ pub(crate) fn initialize() -> bool {
 }
 
 /// By this a host tells that this program can be its workers' before it starts it.
-// SAFETY: notes are read by the loader and by programs that look at the file, as what `Note` lays
+// SAFETY: notes are read by the loader and by programs that look at the file, as what `ProgramNote` lays
 // out: the two lengths, a type, an owner and a text, aligned by four, elf(5).
 #[used]
 #[unsafe(link_section = ".note.brigade")]
-static NOTE: Note = Note::new(SPOKEN, env!("CARGO_PKG_VERSION"));
+static NOTE: ProgramNote = ProgramNote::new(SPOKEN, env!("CARGO_PKG_VERSION"));
 
 // SAFETY: a function of the type that the loader calls the entries of this section with; the static
 // is only ever read by the loader.

@@ -31,17 +31,19 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::signal;
 use crate::worker::process::child::warm_up;
 use crate::worker::process::fork_server::exec::Executing;
-use crate::worker::process::fork_server::groups::Groups;
+use crate::worker::process::fork_server::groups::GroupDirectories;
 use crate::worker::process::fork_server::oom::OomKills;
 use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
-use crate::worker::process::fork_server::resident::{Limited, Looks};
-use crate::worker::process::fork_server::streams::{Input, Output, Stream, Streams};
+use crate::worker::process::fork_server::resident::{Looks, WatchedWorker};
+use crate::worker::process::fork_server::streams::{PerStream, Stream, StreamReader, StreamWriter};
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::ExitTable;
-use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt, Next, Request};
-use crate::worker::process::ipc::stderr_count::Counts;
+use crate::worker::process::ipc::protocol::{
+    self, Build, Event, ModuleAt, NextMessage, ReceivedMessage, Request,
+};
+use crate::worker::process::ipc::stderr_count::StderrCounts;
 use endings::end;
 use keys::{
     About, CHILD_ENDED, HOST, HOST_ENDED, HOST_FREE, LEFT_LINES_FREE, LISTENER_ENDED, STDERR_FREE,
@@ -61,7 +63,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::set_name(c"brigade-server");
     original::share_nothing();
-    let status = match Server::start(&socket).needed_to("be a fork server") {
+    let status = match EventLoop::start(&socket).needed_to("be a fork server") {
         Ok(mut server) => {
             let ended = server.run();
             server.end_all();
@@ -91,15 +93,15 @@ fn say_on_stderr(why: &io::Error) {
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
 
-struct Worker {
+struct ForkedWorker {
     slot: u32,
     /// Its token in the liveness table; `None`: it is an outsider there.
     token: Option<Token>,
     /// The host's end of its descriptor socket.
     fd_socket: Arc<OwnedFd>,
-    written: Streams<Input>,
+    written: PerStream<StreamReader>,
     /// Where its stdout and its stderr go, if not where those of others go.
-    own: [Option<Box<Output>>; 2],
+    own: [Option<Box<StreamWriter>>; 2],
     /// The OOM killer's count at its birth.
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
@@ -109,13 +111,13 @@ struct Worker {
     /// Since when it is stopped.
     stopped: Option<Instant>,
     /// What it may have, where that is looked at here.
-    memory: Option<Limited>,
+    memory: Option<WatchedWorker>,
 }
 
 /// A worker that was reaped, whose end is not told yet because its children may be alive.
 struct Closing {
     pid: u32,
-    worker: Box<Worker>,
+    worker: Box<ForkedWorker>,
     ended: Ended,
     since: Instant,
 }
@@ -128,7 +130,7 @@ struct Gone {
     fd_socket: Option<Arc<OwnedFd>>,
 }
 
-struct Server<'a> {
+struct EventLoop<'a> {
     own: u32,
     socket: &'a OwnedFd,
     /// The same socket, so that the event loop can wait for room in it too.
@@ -155,7 +157,7 @@ struct Server<'a> {
     epoll: Epoll,
     /// By process number. In boxes, and so are a table and a list of a few hundred bytes: after
     /// each fork the pages that are touched are copied.
-    workers: HashMap<u32, Box<Worker>>,
+    workers: HashMap<u32, Box<ForkedWorker>>,
     closing: Vec<Closing>,
     /// Slots never used start here.
     next_slot: u32,
@@ -164,14 +166,14 @@ struct Server<'a> {
     /// the descriptor socket.
     unreleased: Vec<Gone>,
     children: Children,
-    outputs: Streams<Output>,
+    outputs: PerStream<StreamWriter>,
     /// What workers that have ended have left for the reader of their lines.
-    left_lines: Vec<Output>,
-    stderr_counts: Counts,
+    left_lines: Vec<StreamWriter>,
+    stderr_counts: StderrCounts,
     /// Some worker's stream could not be added to the event loop.
     unwatched: bool,
     oom: OomKills,
-    groups: Groups,
+    groups: GroupDirectories,
     /// At the memory of workers.
     looks: Looks,
     oom_score: OomScore,
@@ -203,10 +205,10 @@ fn introduce(privilege: Box<Privilege>) -> io::Result<(Event, Option<Executing>)
     Ok((hello, executing))
 }
 
-impl<'a> Server<'a> {
-    fn start(socket: &'a OwnedFd) -> io::Result<Server<'a>> {
+impl<'a> EventLoop<'a> {
+    fn start(socket: &'a OwnedFd) -> io::Result<EventLoop<'a>> {
         let open_files = prepare::prepare()?;
-        let Some(Message {
+        let Some(ReceivedMessage {
             content:
                 Request::Begin {
                     privilege,
@@ -236,14 +238,14 @@ impl<'a> Server<'a> {
         let (hello, executing) = introduce(privilege)?;
         warm_up::warm_up();
         let passes_stdout = (inheritance == Inheritance::Nothing).then_some(Stream::Stdout);
-        let outputs = Streams {
-            stdout: passes_stdout.map(Output::open).transpose()?,
-            stderr: Output::open(Stream::Stderr)?,
+        let outputs = PerStream {
+            stdout: passes_stdout.map(StreamWriter::open).transpose()?,
+            stderr: StreamWriter::open(Stream::Stderr)?,
         };
         let children = Children::of_this_process()?;
-        let stderr_counts = Counts::new()?;
+        let stderr_counts = StderrCounts::new()?;
         stderr_counts.leave_last_word();
-        let server = Server {
+        let server = EventLoop {
             own: std::process::id(),
             socket_out: opened::copy(socket)?,
             socket,
@@ -269,7 +271,7 @@ impl<'a> Server<'a> {
             stderr_counts,
             unwatched: false,
             oom: OomKills::watch(),
-            groups: Groups::default(),
+            groups: GroupDirectories::default(),
             looks: Looks::new(),
             oom_score: OomScore::of_this_process(),
             hopeless: Vec::new(),
@@ -350,9 +352,9 @@ impl<'a> Server<'a> {
     fn requests(&mut self) -> bool {
         loop {
             let message = match protocol::next(self.socket) {
-                Next::Message(message) => message,
-                Next::Nothing => return true,
-                Next::Gone => return false,
+                NextMessage::Message(message) => message,
+                NextMessage::Nothing => return true,
+                NextMessage::Gone => return false,
             };
             match message.content {
                 Request::Begin { .. } => {}

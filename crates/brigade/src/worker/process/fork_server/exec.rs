@@ -26,8 +26,8 @@ use crate::worker::process::child::warm_up::warm_up;
 use crate::worker::process::child::worker::EXIT_NOT_STARTED;
 use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::start;
-use crate::worker::process::ipc::protocol::{self, Message, ModuleAt};
-use crate::worker::process::ipc::stderr_count::Seen;
+use crate::worker::process::ipc::protocol::{self, ModuleAt, ReceivedMessage};
+use crate::worker::process::ipc::stderr_count::StderrCount;
 
 /// What a worker is told that a fork would have copied. With six descriptors; with seven
 /// where stdout is not the program's.
@@ -97,7 +97,7 @@ impl Executing {
 
 /// Lives and ends as the worker at the other end of this socket.
 pub(in crate::worker::process) fn begin(socket: &OwnedFd) -> ! {
-    match Made::receive(socket) {
+    match ExecutedWorker::receive(socket) {
         Ok(made) => made.run(),
         // Its stderr is the program's still.
         Err(e) => {
@@ -108,16 +108,16 @@ pub(in crate::worker::process) fn begin(socket: &OwnedFd) -> ! {
 }
 
 /// A worker that has what it needs.
-struct Made {
+struct ExecutedWorker {
     begin: Begin,
     files: [OwnedFd; 4],
-    stderr_count: Seen,
+    stderr_count: StderrCount,
     surplus: [i32; 3],
 }
 
-impl Made {
-    fn receive(socket: &OwnedFd) -> io::Result<Made> {
-        let Some(Message {
+impl ExecutedWorker {
+    fn receive(socket: &OwnedFd) -> io::Result<ExecutedWorker> {
+        let Some(ReceivedMessage {
             content: mut begin,
             mut descriptors,
             ..
@@ -137,12 +137,12 @@ impl Made {
             begin.privilege.assume();
             prepare::prepare_program()?;
             LivenessTable::adopt(liveness, None)?;
-            Seen::map(&counts, begin.slot)
+            StderrCount::map(&counts, begin.slot)
         });
         let stderr_count = prepared.unwrap_or_else(|e| startup::could_not_start(&fd_socket, e));
         drop((counts, stdout));
         warm_up();
-        Ok(Made {
+        Ok(ExecutedWorker {
             surplus: [socket.as_raw_fd(), mailbox.as_raw_fd(), stderr.as_raw_fd()],
             begin,
             files: [mailbox, fd_socket, stderr, wake_socket],

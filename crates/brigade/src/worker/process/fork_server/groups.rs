@@ -10,7 +10,7 @@ use crate::sys::process;
 
 /// The directories below which workers make groups of their own, once there are any.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(super) struct GroupDirectories {
     /// Of the controllers of memory, and of processes; the same one, or none of a kind.
     below: Vec<PathBuf>,
     /// Workers are limited that are of no such pool.
@@ -21,7 +21,7 @@ pub(super) struct Groups {
     left: Vec<PathBuf>,
 }
 
-impl Groups {
+impl GroupDirectories {
     /// The host says where they are.
     pub(super) fn are_below(&mut self, directories: [Vec<u8>; 2], of_pool: bool) {
         let directories = directories.iter().filter(|directory| !directory.is_empty());

@@ -16,12 +16,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::error::Call;
-use crate::sys::image::{self, Program};
+use crate::sys::image::{self, ProgramImage};
 
 /// Why this program cannot be started again as its own fork server, if that is so. `code`: an
 /// address in this library.
 pub(super) fn why_not_startable(code: usize) -> io::Result<Option<String>> {
-    if Program::this().offset_of(code).is_none() {
+    if ProgramImage::this().offset_of(code).is_none() {
         let modules = image::modules();
         let library = modules.iter().find(|m| m.range.contains(&code));
         let library = library.map_or(OsStr::new("?"), |m| &m.path);

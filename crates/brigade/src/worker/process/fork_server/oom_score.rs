@@ -33,9 +33,9 @@ impl OomScore {
     }
 
     /// What this process forks from now on has the highest value. Gives its own.
-    pub(super) fn raise(&self) -> Option<Own> {
+    pub(super) fn raise(&self) -> Option<ScoreText> {
         let file = self.file.as_ref()?;
-        let mut own = Own([0; 8], 0);
+        let mut own = ScoreText([0; 8], 0);
         own.1 = rustix::io::pread(file, &mut own.0, 0).ok()?;
         rustix::io::pwrite(file, HIGHEST, 0).ok()?;
         Some(own)
@@ -43,8 +43,8 @@ impl OomScore {
 
     /// What it forks has its own again. Any process may lower the value to what it was: only what
     /// is lower than that takes a capability, and a process that had that has it still.
-    pub(super) fn lower(&self, own: Option<Own>) {
-        if let Some((file, Own(text, len))) = self.file.as_ref().zip(own) {
+    pub(super) fn lower(&self, own: Option<ScoreText>) {
+        if let Some((file, ScoreText(text, len))) = self.file.as_ref().zip(own) {
             let _ = rustix::io::pwrite(file, &text[..len], 0);
         }
     }
@@ -52,4 +52,4 @@ impl OomScore {
 
 /// A value, as the kernel writes it.
 #[derive(Debug)]
-pub(super) struct Own([u8; 8], usize);
+pub(super) struct ScoreText([u8; 8], usize);

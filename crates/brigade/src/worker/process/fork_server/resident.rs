@@ -30,7 +30,7 @@ pub(super) struct Looks {
 
 /// A worker that is looked at.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub(super) struct WatchedWorker {
     bytes: u64,
     /// What it had at the last look.
     had: u64,
@@ -72,9 +72,9 @@ impl Looks {
     }
 }
 
-impl Limited {
-    pub(super) fn to(bytes: u64) -> Limited {
-        Limited {
+impl WatchedWorker {
+    pub(super) fn to(bytes: u64) -> WatchedWorker {
+        WatchedWorker {
             bytes,
             had: 0,
             is_over: false,

@@ -137,7 +137,7 @@ pub(crate) fn launch(
     file: Option<&ProgramFile>,
 ) -> io::Result<u32> {
     let role = Role::ForkServer;
-    let inherit = |mut program: launch::Program| {
+    let inherit = |mut program: launch::ProgramStart| {
         if inheritance == Inheritance::Nothing {
             program.argv.truncate(1);
             program.envp.retain(|entry| is_needed(entry.as_bytes()));
@@ -152,7 +152,7 @@ pub(crate) fn launch(
     let argv = CString::new(file.path().as_os_str().as_bytes())?;
     let started = || {
         start(role, PROGRAM_MARKER, socket.as_fd(), privilege, |program| {
-            inherit(launch::Program {
+            inherit(launch::ProgramStart {
                 path: path.clone(),
                 // Its arguments are not this program's.
                 argv: vec![argv.clone()],
@@ -197,14 +197,14 @@ fn start(
     marker: &str,
     socket: BorrowedFd<'_>,
     privilege: &Privilege,
-    launch: impl FnOnce(launch::Program) -> io::Result<u32>,
+    launch: impl FnOnce(launch::ProgramStart) -> io::Result<u32>,
 ) -> io::Result<u32> {
     let argv: Vec<CString> = std::env::args_os()
         .filter_map(|a| CString::new(a.into_vec()).ok())
         .collect();
     let mut envp = environment::environment();
     envp.push(role.marker(marker, socket)?);
-    launch(launch::Program {
+    launch(launch::ProgramStart {
         path: CString::new(OWN)?,
         argv,
         envp,

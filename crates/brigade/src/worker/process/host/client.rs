@@ -42,8 +42,8 @@ use crate::worker::process::ipc::streams::SentRoutes;
 use crate::worker::process::ipc::wake_socket::{self, HostWakeSocket};
 use fd_sockets::FdSockets;
 use greeting::{Greeting, greet};
+use observers::ObserverEntry;
 pub(crate) use observers::PoolObserver;
-use observers::Registration;
 use outgoing::Outgoing;
 #[cfg(not(shuttle))]
 pub(crate) use question::Question;
@@ -79,12 +79,12 @@ pub(crate) struct ForkServer {
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     start_method: StartMethod,
-    state: Mutex<State>,
+    state: Mutex<ClientState>,
     arrived: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ClientState {
     spares: Vec<SpareWorker>,
     /// Asked for, and not here yet.
     expected: usize,
@@ -104,7 +104,7 @@ struct State {
     /// The tokens of the workers that were asked for, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
     async_waiters: HashMap<u32, AsyncWaiter>,
-    observers: HashMap<u64, Registration>,
+    observers: HashMap<u64, ObserverEntry>,
     next_observer: u64,
     /// It knows where the control groups of workers are.
     told_groups: bool,
@@ -159,7 +159,7 @@ pub(in crate::worker::process) fn current(of: Origin<'_>) -> &Mutex<Option<Arc<F
 }
 
 /// What the host shares with a fork server and its workers.
-pub(in crate::worker::process) struct Lines {
+pub(in crate::worker::process) struct ForkServerLinks {
     pub(in crate::worker::process) socket: OwnedFd,
     pub(in crate::worker::process) exit_table: ExitTable,
     pub(in crate::worker::process) events: OwnedFd,
@@ -249,7 +249,7 @@ impl ForkServer {
         let start_method = StartMethod::new(threads, &paths);
         start_method.log_once();
         let symbols = Symbols::new(modules);
-        let lines = Lines {
+        let lines = ForkServerLinks {
             socket,
             exit_table,
             events,
@@ -292,11 +292,11 @@ impl ForkServer {
         pid: u32,
         process: OwnedFd,
         privilege: Privilege,
-        lines: Lines,
+        lines: ForkServerLinks,
         symbols: Symbols,
         start_method: StartMethod,
     ) -> io::Result<ForkServer> {
-        let Lines {
+        let ForkServerLinks {
             socket,
             exit_table,
             events,
@@ -340,7 +340,7 @@ impl ForkServer {
         &self.start_method
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ClientState> {
         // No code of the user's runs under this lock: wakers are cloned, woken and dropped outside.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,32 +16,32 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::channel::reactor::Registration;
+use crate::channel::reactor::ReactorRegistration;
 use crate::sys::error::Call;
 use crate::sys::per_process::OwnCell;
 use crate::sys::{fds, futex, opened};
 use crate::task::name::TaskName;
-use crate::worker::process::ipc::streams::{Function, LineFrame};
+use crate::worker::process::ipc::streams::{LineFrame, PlanWords};
 use crate::worker::process::line::Line;
 
 /// The names of the tasks whose lines are read, by their functions.
-type Names = Arc<Mutex<HashMap<Function, TaskName>>>;
+type TaskNames = Arc<Mutex<HashMap<PlanWords, TaskName>>>;
 
 /// Where the lines of workers go: the fork server's end.
 #[derive(Debug)]
 pub(crate) struct Sink {
     socket: OwnedFd,
-    names: Names,
+    names: TaskNames,
 }
 
 /// The reader's end.
 #[derive(Debug)]
 pub(crate) struct Source {
     socket: OwnedFd,
-    names: Names,
+    names: TaskNames,
     buffer: Vec<u8>,
     /// Its place with the reactor, for a future that waits.
-    registration: OwnCell<Registration>,
+    registration: OwnCell<ReactorRegistration>,
 }
 
 /// Longer than any line that the fork server sends.
@@ -52,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) fn lines() -> io::Result<(Sink, Source)> {
     let (source, sink) = opened::socket_pair().needed_to("read what workers write")?;
-    let names = Names::default();
+    let names = TaskNames::default();
     let sink = Sink {
         socket: sink,
         names: Arc::clone(&names),
@@ -72,7 +72,7 @@ impl Sink {
     }
 
     /// The reader is to know what this function's tasks are called.
-    pub(super) fn name(&self, function: Function, name: impl FnOnce() -> TaskName) {
+    pub(super) fn name(&self, function: PlanWords, name: impl FnOnce() -> TaskName) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.entry(function).or_insert_with(name);
     }
@@ -107,7 +107,7 @@ impl Source {
         let socket = &self.socket;
         let registration = self
             .registration
-            .get_or_try_init(|| Registration::new([socket.as_fd(); 3]));
+            .get_or_try_init(|| ReactorRegistration::new([socket.as_fd(); 3]));
         match registration {
             Ok(registration) => registration.wake_when_changed(context.waker()),
             // No descriptor or no thread to be had. The executor tries again, and goes on doing so:

@@ -23,7 +23,7 @@ use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
 use outcome::Stored;
-use worker::{Found, Held, Input, Worker};
+use worker::{HeldEnd, OneShotInput, OneShotWorker, WaitOutcome};
 
 /// It was not cancelled.
 const NOT_CANCELLED: u8 = 0;
@@ -35,7 +35,7 @@ const CANCELLED_LATE: u8 = 2;
 /// A task, and the process that runs it.
 pub(crate) struct ProcessTask<R> {
     name: TaskName,
-    state: State,
+    state: TaskStage,
     cancelled: AtomicU8,
     grace: Duration,
     /// Its end is told when its process is gone, and not when it has replied.
@@ -44,9 +44,9 @@ pub(crate) struct ProcessTask<R> {
     decode: Decode<R>,
 }
 
-enum State {
+enum TaskStage {
     /// With a worker.
-    Started(Box<Worker>),
+    Started(Box<OneShotWorker>),
     /// It never got one: the input could not be encoded.
     NotStarted(JoinError),
     /// Its end has been told.
@@ -97,32 +97,32 @@ impl<R: Message> ProcessTask<R> {
         let mut encoded_input = Vec::with_capacity(64);
         let encoded = match codec::large_vector(&input) {
             Some(vector) => Ok(attachment::file_of(&vector.parts())
-                .map(|file| (Input::File(file, vector.len() as u64), Vec::new()))
+                .map(|file| (OneShotInput::File(file, vector.len() as u64), Vec::new()))
                 .map_err(|e| format!("of {} bytes could not be carried: {e}", vector.len()))),
             None => caught(|| codec::encode(&input, &mut encoded_input))
-                .map(|encoded| encoded.map(|with| (Input::Bytes(&encoded_input), with))),
+                .map(|encoded| encoded.map(|with| (OneShotInput::Bytes(&encoded_input), with))),
         };
         drop(input);
         let (input, descriptors) = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(why)) => {
-                return Ok(running(State::NotStarted(JoinError::Undeliverable(
+                return Ok(running(TaskStage::NotStarted(JoinError::Undeliverable(
                     format!("task `{name}`: its input {why}"),
                 ))));
             }
             Err(unwound) => {
                 let symbols = Symbols::of_this_process();
                 let why = JoinError::panicked(name.clone(), unwound, symbols);
-                return Ok(running(State::NotStarted(why)));
+                return Ok(running(TaskStage::NotStarted(why)));
             }
         };
-        let mut worker = Worker::take(of)?;
+        let mut worker = OneShotWorker::take(of)?;
         if let Some(setup) = setup {
             worker.set_up(setup)?;
             setup.streams.name(plan.to_words(), |_, _| name.clone());
         }
         worker.give(plan, input, descriptors)?;
-        Ok(running(State::Started(Box::new(worker))))
+        Ok(running(TaskStage::Started(Box::new(worker))))
     }
 }
 
@@ -131,9 +131,10 @@ impl<R> ProcessTask<R> {
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         self.end(deadline, |worker, cancelled, frame| {
             if cancelled {
-                worker.wait_ended(deadline).then_some(Found::Ended)
+                worker.wait_ended(deadline).then_some(WaitOutcome::Ended)
             } else {
-                Some(worker.next_reply(frame, deadline)).filter(|&found| found != Found::TimedOut)
+                Some(worker.next_reply(frame, deadline))
+                    .filter(|&found| found != WaitOutcome::TimedOut)
             }
         })
     }
@@ -146,7 +147,7 @@ impl<R> ProcessTask<R> {
                     .server
                     .exit_table
                     .has_ended(worker.slot)
-                    .then_some(Found::Ended)
+                    .then_some(WaitOutcome::Ended)
             } else {
                 worker.look(frame)
             }
@@ -157,15 +158,15 @@ impl<R> ProcessTask<R> {
     fn end(
         &mut self,
         deadline: Option<Instant>,
-        find: impl FnOnce(&mut Worker, bool, &mut Vec<u8>) -> Option<Found>,
+        find: impl FnOnce(&mut OneShotWorker, bool, &mut Vec<u8>) -> Option<WaitOutcome>,
     ) -> Option<Result<R, JoinError>> {
         if self.is_copy() {
             return Some(Err(JoinError::Closed));
         }
-        let mut worker = match std::mem::replace(&mut self.state, State::Taken) {
-            State::Taken => joined_twice(),
-            State::NotStarted(why) => return Some(Err(why)),
-            State::Started(worker) => worker,
+        let mut worker = match std::mem::replace(&mut self.state, TaskStage::Taken) {
+            TaskStage::Taken => joined_twice(),
+            TaskStage::NotStarted(why) => return Some(Err(why)),
+            TaskStage::Started(worker) => worker,
         };
         let cancelled = *self.cancelled.get_mut();
         let ended = if worker.held.is_some() {
@@ -176,12 +177,14 @@ impl<R> ProcessTask<R> {
             let mut frame = Vec::new();
             match find(&mut worker, cancelled == CANCELLED, &mut frame) {
                 None => None,
-                Some(Found::Ended) if cancelled != NOT_CANCELLED => Some(Err(JoinError::Cancelled)),
+                Some(WaitOutcome::Ended) if cancelled != NOT_CANCELLED => {
+                    Some(Err(JoinError::Cancelled))
+                }
                 Some(found) => worker.conclude(found, frame, deadline, &self.name),
             }
         };
         let Some(ended) = ended else {
-            self.state = State::Started(worker);
+            self.state = TaskStage::Started(worker);
             return None;
         };
         Some(ended.and_then(|(stored, descriptors)| {
@@ -197,7 +200,7 @@ impl<R> ProcessTask<R> {
         if let Some(ended) = self.look() {
             return Poll::Ready(ended);
         }
-        if let State::Started(worker) = &self.state {
+        if let TaskStage::Started(worker) = &self.state {
             let (server, slot) = (&worker.server, worker.slot);
             let hears = worker.held.is_none()
                 && !self.told_when_gone
@@ -205,7 +208,7 @@ impl<R> ProcessTask<R> {
             let replied = worker.ends.replied_since_now();
             let exit_table = Arc::clone(server);
             let (fd_socket, is_held) = match worker.held {
-                Some(Held::FdSocket { request_number, .. }) => (Some(request_number), true),
+                Some(HeldEnd::FdSocket { request_number, .. }) => (Some(request_number), true),
                 _ => (None, false),
             };
             let ready =
@@ -221,21 +224,21 @@ impl<R> ProcessTask<R> {
     /// Whether this process is a fork of the one that started the task: what it shares with the
     /// worker is the other's.
     fn is_copy(&self) -> bool {
-        matches!(&self.state, State::Started(worker) if !worker.server.is_ours())
+        matches!(&self.state, TaskStage::Started(worker) if !worker.server.is_ours())
     }
 
     pub(crate) fn is_finished(&self) -> bool {
         if self.is_copy() {
             return true;
         }
-        let State::Started(worker) = &self.state else {
+        let TaskStage::Started(worker) = &self.state else {
             return true;
         };
         match worker.held {
-            Some(Held::FdSocket { request_number, .. }) => {
+            Some(HeldEnd::FdSocket { request_number, .. }) => {
                 worker.server.has_fd_socket(request_number)
             }
-            Some(Held::Gone(_)) => worker.server.exit_table.has_ended(worker.slot),
+            Some(HeldEnd::Gone(_)) => worker.server.exit_table.has_ended(worker.slot),
             None if self.told_when_gone || self.cancelled.load(Ordering::Acquire) == CANCELLED => {
                 worker.server.exit_table.has_ended(worker.slot)
             }
@@ -244,7 +247,7 @@ impl<R> ProcessTask<R> {
     }
 
     pub(crate) fn cancel(&self) {
-        let State::Started(worker) = &self.state else {
+        let TaskStage::Started(worker) = &self.state else {
             return;
         };
         if self.is_copy() {
@@ -269,7 +272,7 @@ impl<R> ProcessTask<R> {
     /// Sends it SIGTERM. What becomes of it is told as if another had sent that.
     pub(crate) fn terminate(&self) {
         match &self.state {
-            State::Started(worker) if !self.is_copy() => worker.kill(Duration::MAX),
+            TaskStage::Started(worker) if !self.is_copy() => worker.kill(Duration::MAX),
             _ => {}
         }
     }
@@ -282,7 +285,7 @@ impl<R> ProcessTask<R> {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
-            State::Started(worker) if !self.is_copy() => Some(worker.pid),
+            TaskStage::Started(worker) if !self.is_copy() => Some(worker.pid),
             _ => None,
         }
     }

@@ -19,11 +19,11 @@ use crate::worker::process::ipc::protocol::SPOKEN;
 pub(crate) struct NamedProgram {
     file: ProgramFile,
     /// A fork of this process begins without any.
-    own: OwnCell<Own>,
+    own: OwnCell<OwnServers>,
 }
 
 #[derive(Debug, Default)]
-struct Own {
+struct OwnServers {
     servers: Servers,
     offers: OnceLock<Vec<Offer>>,
 }
@@ -73,8 +73,8 @@ impl NamedProgram {
         self.file.path()
     }
 
-    fn own(&self) -> &Own {
-        let made = self.own.get_or_try_init(|| Ok(Own::default()));
+    fn own(&self) -> &OwnServers {
+        let made = self.own.get_or_try_init(|| Ok(OwnServers::default()));
         made.unwrap_or_else(|never: std::convert::Infallible| match never {})
     }
 

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::program::NamedProgram;
-use crate::process::streams::{From, Streams, To};
+use crate::process::streams::{AskedStreams, From, To};
 use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::task::name::TaskName;
-use crate::worker::process::ipc::streams::{Function, OwnStreams, Route, Routes, SentRoutes};
+use crate::worker::process::ipc::streams::{OwnStreams, PlanWords, Route, Routes, SentRoutes};
 
 /// The streams that a builder gives its workers, and what their tasks are called.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GivenStreams(Option<Arc<Inner>>);
+pub(crate) struct GivenStreams(Option<Arc<StreamsData>>);
 
 #[derive(Clone, Debug, Default)]
-struct Inner {
-    streams: Streams,
+struct StreamsData {
+    streams: AskedStreams,
     worker: Option<Arc<str>>,
     program: Option<Arc<NamedProgram>>,
     /// The memory file of a value that each worker is given at its start.
@@ -28,11 +28,11 @@ struct Inner {
 
 impl GivenStreams {
     pub(crate) fn new(
-        streams: &Streams,
+        streams: &AskedStreams,
         worker: Option<Arc<str>>,
         program: Option<Arc<NamedProgram>>,
     ) -> GivenStreams {
-        GivenStreams(Some(Arc::new(Inner {
+        GivenStreams(Some(Arc::new(StreamsData {
             streams: streams.clone(),
             worker,
             program,
@@ -55,8 +55,8 @@ impl GivenStreams {
 
     /// What the worker is told of it.
     pub(crate) fn of_worker(&self) -> Option<OwnStreams> {
-        let Inner { streams, value, .. } = self.0.as_deref()?;
-        let Streams {
+        let StreamsData { streams, value, .. } = self.0.as_deref()?;
+        let AskedStreams {
             stdin,
             stdout,
             stderr,
@@ -121,7 +121,7 @@ impl GivenStreams {
     /// called.
     pub(crate) fn name(
         &self,
-        function: Function,
+        function: PlanWords,
         name: impl Fn(Option<&Arc<str>>, Option<&Arc<NamedProgram>>) -> TaskName,
     ) {
         let Some(inner) = &self.0 else {

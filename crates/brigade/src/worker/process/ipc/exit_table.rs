@@ -32,7 +32,7 @@ const REAPED: u32 = 8;
 
 #[repr(C, align(64))]
 #[derive(Debug)]
-struct Slot {
+struct ExitSlot {
     word: AtomicU32,
     how: AtomicU32,
     code: AtomicI32,
@@ -58,7 +58,7 @@ const LOST: u32 = 3;
 /// Its end is told by an error, which is where otherwise the last of its stderr is.
 const UNSTARTED: u32 = 4;
 
-const TAILS_AT: usize = SLOTS as usize * size_of::<Slot>();
+const TAILS_AT: usize = SLOTS as usize * size_of::<ExitSlot>();
 /// A word that changes with each end, for callers that wait for several workers.
 const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
 /// How often a worker was stopped, or went on.
@@ -116,11 +116,17 @@ impl ExitTable {
         self.mapping.keep_from_children()
     }
 
-    fn slot(&self, slot: u32) -> &Slot {
+    fn slot(&self, slot: u32) -> &ExitSlot {
         assert!(slot < SLOTS, "a slot of the exit table");
         // SAFETY: in bounds (asserted) and aligned (a mapping begins at a page); atomics of any bit
         // pattern are valid.
-        unsafe { self.mapping.at().cast::<Slot>().add(slot as usize).as_ref() }
+        unsafe {
+            self.mapping
+                .at()
+                .cast::<ExitSlot>()
+                .add(slot as usize)
+                .as_ref()
+        }
     }
 
     fn tail(&self, slot: u32) -> &[AtomicU32; TAIL / 4] {

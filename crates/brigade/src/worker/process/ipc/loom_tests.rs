@@ -11,14 +11,14 @@ use loom::thread;
 
 use crate::sim::loom_os::Event;
 use crate::sim::shared::futex;
-use crate::transport::ring::{Consumer, Parts, Producer};
+use crate::transport::ring::{Consumer, ModelParts, Producer};
 use crate::worker::process::ipc::handoff::{Handoff, Notify};
 
 /// What both share.
 struct Shared {
     handoff: Handoff,
-    orders: Parts,
-    replies: Parts,
+    orders: ModelParts,
+    replies: ModelParts,
     pipe: Event,
 }
 
@@ -40,8 +40,8 @@ impl Shared {
     fn new() -> Arc<Shared> {
         Arc::new(Shared {
             handoff: Handoff::default(),
-            orders: Parts::new(RING),
-            replies: Parts::new(RING),
+            orders: ModelParts::new(RING),
+            replies: ModelParts::new(RING),
             pipe: Event::new(),
         })
     }

@@ -21,7 +21,7 @@ use self::stack_record::StackRecord;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::spin;
 use crate::task::crash::Phase;
-use crate::transport::ring::{Consumer, Control, Place, Producer};
+use crate::transport::ring::{Consumer, Control, Producer, RingPlace};
 use crate::worker::process::ipc::handoff::Handoff;
 
 const PAGE: usize = 4096;
@@ -34,12 +34,12 @@ const OUT_CONTROL_AT: usize = size_of::<Control>();
 const STATUS_AT: usize = OUT_CONTROL_AT + size_of::<Control>();
 const HANDOFF_AT: usize = (STATUS_AT + size_of::<Status>()).next_multiple_of(LINES);
 const RECORD_AT: usize = (HANDOFF_AT + size_of::<Handoff>()).next_multiple_of(LINES);
-const IN: Place = Place {
+const IN: RingPlace = RingPlace {
     control: 0,
     data: (RECORD_AT + size_of::<FaultRecord>()).next_multiple_of(LINES),
     capacity: RING,
 };
-const OUT: Place = Place {
+const OUT: RingPlace = RingPlace {
     control: OUT_CONTROL_AT,
     data: (IN.data + RING).next_multiple_of(PAGE),
     capacity: RING,

@@ -39,7 +39,7 @@ pub(crate) enum Order<'a> {
     /// A context, under its number, for tasks that follow: an encoded value.
     Context(u64, Payload<'a>),
     /// Let go of all contexts but these.
-    KeepContexts(Numbers<'a>),
+    KeepContexts(ContextNumbers<'a>),
     /// The tasks that follow, until the next plan, are run for this time, counted from 1.
     Attempt(u32),
     /// Run the plan on this.
@@ -50,14 +50,17 @@ pub(crate) enum Order<'a> {
 
 /// Numbers of contexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Numbers<'a>(&'a [u8]);
+pub(crate) struct ContextNumbers<'a>(&'a [u8]);
 
-impl<'a> Numbers<'a> {
+impl<'a> ContextNumbers<'a> {
     /// Writes them into `into`, from where they are read.
-    pub(crate) fn write(numbers: impl Iterator<Item = u64>, into: &'a mut Vec<u8>) -> Numbers<'a> {
+    pub(crate) fn write(
+        numbers: impl Iterator<Item = u64>,
+        into: &'a mut Vec<u8>,
+    ) -> ContextNumbers<'a> {
         into.clear();
         into.extend(numbers.flat_map(u64::to_ne_bytes));
-        Numbers(into)
+        ContextNumbers(into)
     }
 
     pub(crate) fn contains(&self, number: u64) -> bool {
@@ -204,7 +207,7 @@ impl OrderFrame {
                 let len = u64::from_ne_bytes(*body.get(16..)?.first_chunk()?);
                 Some(Order::Context(number, Payload::Large { attachment, len }))
             }),
-            KEEP_CONTEXTS => Some(Order::KeepContexts(Numbers(body))),
+            KEEP_CONTEXTS => Some(Order::KeepContexts(ContextNumbers(body))),
             _ => None,
         };
         order.unwrap_or(Order::Unknown(self.tag))
@@ -252,7 +255,7 @@ mod tests {
                     len: 1 << 40,
                 },
             ),
-            Order::KeepContexts(Numbers(bytes)),
+            Order::KeepContexts(ContextNumbers(bytes)),
             Order::SetUp(bytes),
             Order::Plan(Plan::from_words([3, u64::MAX])),
             Order::Attempt(u32::MAX),

@@ -152,7 +152,7 @@ impl Build {
             .call("stat(2)")
             .needed_to("know that a process runs the same program")?;
         Ok(Build {
-            id: crate::sys::image::Program::this().build_id.clone(),
+            id: crate::sys::image::ProgramImage::this().build_id.clone(),
             file: (file.st_dev, file.st_ino),
         })
     }
@@ -336,7 +336,7 @@ pub(crate) fn is_hang_up(error: &io::Error) -> bool {
 
 /// A message that was received.
 #[derive(Debug)]
-pub(crate) struct Message<T> {
+pub(crate) struct ReceivedMessage<T> {
     pub(crate) content: T,
     pub(crate) descriptors: Vec<OwnedFd>,
     /// It came with descriptors, but this process has as many as it may.
@@ -345,8 +345,8 @@ pub(crate) struct Message<T> {
 
 /// What there is at a socket now.
 #[derive(Debug)]
-pub(crate) enum Next<T> {
-    Message(Message<T>),
+pub(crate) enum NextMessage<T> {
+    Message(ReceivedMessage<T>),
     Nothing,
     /// The other end is gone, or the socket is not ours any more.
     Gone,
@@ -357,19 +357,19 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Receives the next message, if there is one. One that makes no sense is passed over: those behind
 /// it do make sense, and only the sender of that one waits for it.
-pub(crate) fn next<T: DeserializeOwned>(socket: impl AsFd) -> Next<T> {
+pub(crate) fn next<T: DeserializeOwned>(socket: impl AsFd) -> NextMessage<T> {
     loop {
         return match recv(&socket, false) {
-            Ok(Some(message)) => Next::Message(message),
-            Ok(None) => Next::Gone,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Next::Nothing,
+            Ok(Some(message)) => NextMessage::Message(message),
+            Ok(None) => NextMessage::Gone,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => NextMessage::Nothing,
             // It stays where it is, and is tried again.
             Err(e) if is_temporary(&e) => {
                 futex::rest(PAUSE);
-                Next::Nothing
+                NextMessage::Nothing
             }
             Err(e) if e.kind() == io::ErrorKind::InvalidData => continue,
-            Err(_) => Next::Gone,
+            Err(_) => NextMessage::Gone,
         };
     }
 }
@@ -378,7 +378,7 @@ pub(crate) fn next<T: DeserializeOwned>(socket: impl AsFd) -> Next<T> {
 pub(crate) fn recv<T: DeserializeOwned>(
     socket: impl AsFd,
     wait: bool,
-) -> io::Result<Option<Message<T>>> {
+) -> io::Result<Option<ReceivedMessage<T>>> {
     // On the stack: a worker inherits the fork server's heap, page by page.
     recv_into(socket, &mut [0; SHORT_DATAGRAM], wait)
 }
@@ -387,7 +387,7 @@ pub(crate) fn recv<T: DeserializeOwned>(
 pub(crate) fn recv_first<T: DeserializeOwned>(
     socket: impl AsFd,
     wait: bool,
-) -> io::Result<Option<Message<T>>> {
+) -> io::Result<Option<ReceivedMessage<T>>> {
     recv_into(socket, &mut vec![0; MAX_DATAGRAM], wait)
 }
 
@@ -395,7 +395,7 @@ fn recv_into<T: DeserializeOwned>(
     socket: impl AsFd,
     bytes: &mut [u8],
     wait: bool,
-) -> io::Result<Option<Message<T>>> {
+) -> io::Result<Option<ReceivedMessage<T>>> {
     let mut descriptors = Vec::new();
     let is_reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
     let received = match fds::recv(&socket, bytes, &mut descriptors, wait) {
@@ -414,7 +414,7 @@ fn recv_into<T: DeserializeOwned>(
         }) => {
             let content = postcard::from_bytes(&bytes[..len])
                 .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            Ok(Some(Message {
+            Ok(Some(ReceivedMessage {
                 content,
                 descriptors,
                 descriptors_lost,

@@ -44,15 +44,15 @@ const TRIES: u32 = 100;
 
 /// The counts of all workers, as the fork server sees them and as they do.
 #[derive(Debug)]
-pub(crate) struct Counts {
+pub(crate) struct StderrCounts {
     writable: &'static Mapping,
     readable: &'static Mapping,
     file: OwnedFd,
 }
 
-impl Counts {
+impl StderrCounts {
     /// In a fork server, which has them for as long as it lives.
-    pub(crate) fn new() -> io::Result<Counts> {
+    pub(crate) fn new() -> io::Result<StderrCounts> {
         let file = memfd("brigade-stderr")?;
         set_len(&file, LEN)?;
         let writable = Mapping::writable(&file, LEN)?;
@@ -61,7 +61,7 @@ impl Counts {
         add_seals(&file, seals | SealFlags::FUTURE_WRITE)?;
         let readable = Mapping::readable(&file, LEN)?;
         let writable: &'static Mapping = Box::leak(Box::new(writable));
-        Ok(Counts {
+        Ok(StderrCounts {
             writable,
             readable: Box::leak(Box::new(readable)),
             file,
@@ -87,8 +87,8 @@ impl Counts {
     }
 
     /// The same, as the worker will see it.
-    pub(crate) fn seen_by_worker(&self, slot: u32) -> Seen {
-        Seen {
+    pub(crate) fn seen_by_worker(&self, slot: u32) -> StderrCount {
+        StderrCount {
             count: word(self.readable, slot),
             last_word: last_word_in(self.readable),
         }
@@ -141,20 +141,20 @@ impl Count {
 
 /// One worker's count; the worker's side.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct StderrCount {
     count: &'static AtomicU64,
     last_word: &'static AtomicU32,
 }
 
-impl Seen {
+impl StderrCount {
     /// That of a worker that was given the counts' file.
-    pub(crate) fn map(file: impl AsFd, slot: u32) -> io::Result<Seen> {
+    pub(crate) fn map(file: impl AsFd, slot: u32) -> io::Result<StderrCount> {
         let readable = Mapping::readable(file, LEN)?;
         if slot >= SLOTS {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let readable: &'static Mapping = Box::leak(Box::new(readable));
-        Ok(Seen {
+        Ok(StderrCount {
             count: word(readable, slot),
             last_word: last_word_in(readable),
         })
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_was_read_and_what_was_not_is_counted() {
-        let counts = Counts::new().expect("memory");
+        let counts = StderrCounts::new().expect("memory");
         let (pipe, write) = rustix::pipe::pipe().expect("pipe");
         let (count, seen) = (counts.begin(7), counts.seen_by_worker(7));
         assert_eq!(seen.written(write.as_fd()), Some(0));

@@ -59,16 +59,16 @@ const BEGIN: &[u8; 16] = b"\0brigade: task \0";
 pub(crate) const MARK: usize = BEGIN.len() + 32 + 1;
 
 /// A task's function, as a plan has it.
-pub(crate) type Function = [u64; 2];
+pub(crate) type PlanWords = [u64; 2];
 
 /// The mark of a task.
-pub(crate) fn mark([entry, function]: Function) -> String {
+pub(crate) fn mark([entry, function]: PlanWords) -> String {
     let begin = String::from_utf8_lossy(BEGIN);
     format!("{begin}{entry:016x}{function:016x}\n")
 }
 
 /// A line, with its end, without the mark at its end, if it has one.
-pub(crate) fn split_mark(line: &[u8]) -> (&[u8], Option<Function>) {
+pub(crate) fn split_mark(line: &[u8]) -> (&[u8], Option<PlanWords>) {
     let read = || {
         let (text, mark) = line.split_at(line.len().checked_sub(MARK)?);
         let words = mark.strip_prefix(BEGIN)?.strip_suffix(b"\n")?;
@@ -106,7 +106,7 @@ pub(crate) struct LineFrame<'a> {
     pub(crate) is_whole: bool,
     /// How many of this worker's stream were lost before it.
     pub(crate) lost: u64,
-    pub(crate) function: Function,
+    pub(crate) function: PlanWords,
     pub(crate) text: &'a [u8],
 }
 

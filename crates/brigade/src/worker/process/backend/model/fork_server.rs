@@ -17,7 +17,7 @@ use crate::sim::shuttle_os::{
 use crate::sys::process::Ended;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
-use crate::worker::process::backend::model::worker::Worker;
+use crate::worker::process::backend::model::worker::ModelWorker;
 use crate::worker::process::host::client::{Origin, PoolObserver};
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -136,12 +136,12 @@ pub(crate) struct ForkServer {
     deaths: Count,
     /// How often each task was begun.
     ran: std::sync::Mutex<BTreeMap<u64, u32>>,
-    state: Mutex<State>,
+    state: Mutex<ModelState>,
     news: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ModelState {
     observers: BTreeMap<u64, (Weak<dyn PoolObserver>, Option<Instant>)>,
     next: u64,
     expected: usize,
@@ -199,7 +199,7 @@ impl ForkServer {
             .ok_or_else(|| io::Error::other("there is no world"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ModelState> {
         self.state.lock().expect("not poisoned")
     }
 
@@ -426,7 +426,7 @@ impl ForkServer {
         }
     }
 
-    fn make_worker(self: &Arc<ForkServer>, state: &mut State) -> SpareWorker {
+    fn make_worker(self: &Arc<ForkServer>, state: &mut ModelState) -> SpareWorker {
         let mailbox = Mailbox::file().and_then(Mailbox::map);
         let mailbox = Arc::new(mailbox.expect("memory for a mailbox"));
         let slot = state.lives.len() as u32;
@@ -437,7 +437,7 @@ impl ForkServer {
         state.threads.push(shuttle::thread::spawn(move || {
             life.begin();
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                Worker::new(&server, &life, &theirs).live();
+                ModelWorker::new(&server, &life, &theirs).live();
             }));
             if let Err(why) = ended
                 && !why.is::<Killed>()

@@ -49,7 +49,7 @@ impl Deed {
 }
 
 /// As `worker_loop` in a worker.
-pub(super) struct Worker<'w> {
+pub(super) struct ModelWorker<'w> {
     server: &'w ForkServer,
     life: &'w Life,
     mailbox: &'w Mailbox,
@@ -61,11 +61,15 @@ pub(super) struct Worker<'w> {
     finished: u32,
 }
 
-impl<'w> Worker<'w> {
-    pub(super) fn new(server: &'w ForkServer, life: &'w Life, mailbox: &'w Mailbox) -> Worker<'w> {
+impl<'w> ModelWorker<'w> {
+    pub(super) fn new(
+        server: &'w ForkServer,
+        life: &'w Life,
+        mailbox: &'w Mailbox,
+    ) -> ModelWorker<'w> {
         // SAFETY: the thread that this is called by has the mailbox for longer than the worker.
         let lasting: &'static Mailbox = unsafe { &*std::ptr::from_ref(mailbox) };
-        Worker {
+        ModelWorker {
             server,
             life,
             mailbox,

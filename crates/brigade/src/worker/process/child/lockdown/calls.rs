@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use libc::{c_int, c_long};
 
-use super::text::Text;
+use super::text::CallText;
 
 /// Allowed, whatever their arguments: they concern this process alone, or what it has open.
 pub(super) const ALLOWED: &[c_long] = &[
@@ -334,7 +334,7 @@ fn path_at(number: c_long) -> Option<usize> {
 }
 
 /// Says what was tried. In a signal handler: without an allocation.
-pub(super) fn describe(number: c_long, arguments: [usize; 6], into: &mut Text) {
+pub(super) fn describe(number: c_long, arguments: [usize; 6], into: &mut CallText) {
     match NAMES.iter().find(|(of, _)| *of == number) {
         Some((_, name)) => {
             let _ = into.write_str(name);

@@ -60,7 +60,7 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
         paths.push(OPENING);
     }
     // A program that is granted has no handler, and asks for metadata as for all else.
-    let mut trapped = Calls::new();
+    let mut trapped = CallRules::new();
     if rules.execute.is_empty() {
         paths.push(LOOKING);
         trapped.extend(all_of(&[ASKING]));
@@ -96,7 +96,7 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
     let mut filter = by_number_alone();
     for first in (0..calls::UNKNOWN).step_by(RANGE) {
         let range = c_long::from(first)..c_long::from(first) + RANGE as c_long;
-        let within = |calls: &Calls| -> Calls {
+        let within = |calls: &CallRules| -> CallRules {
             let calls = calls.range(range.clone());
             calls.map(|(call, rules)| (*call, rules.clone())).collect()
         };
@@ -146,10 +146,10 @@ fn open_ended(mut part: Vec<sock_filter>) -> Vec<sock_filter> {
     part
 }
 
-type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
+type CallRules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 fn compile(
-    calls: Calls,
+    calls: CallRules,
     otherwise: SeccompAction,
     these: SeccompAction,
 ) -> io::Result<Vec<sock_filter>> {
@@ -158,13 +158,13 @@ fn compile(
         .map_err(io::Error::other)
 }
 
-fn all_of(lists: &[&[c_long]]) -> Calls {
+fn all_of(lists: &[&[c_long]]) -> CallRules {
     let calls = lists.iter().flat_map(|list| list.iter());
     calls.map(|&call| (call, Vec::new())).collect()
 }
 
 /// What may be done; of some calls, with which arguments.
-fn allowed(rules: &Rules, landlock: u8) -> io::Result<Calls> {
+fn allowed(rules: &Rules, landlock: u8) -> io::Result<CallRules> {
     let mut calls = all_of(&[ALLOWED, ALLOWED_OLD]);
     if !rules.write.is_empty() {
         calls.extend(all_of(&[CHANGING]));
@@ -219,7 +219,7 @@ fn allowed(rules: &Rules, landlock: u8) -> io::Result<Calls> {
 }
 
 /// No memory becomes code, but what a program is loaded from.
-fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
+fn memory(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
     const BOTH: u64 = (libc::PROT_WRITE | libc::PROT_EXEC) as u64;
     const EXEC: u64 = libc::PROT_EXEC as u64;
     let never = bits(2, EXEC, 0);
@@ -236,7 +236,7 @@ fn memory(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
 }
 
 /// What Landlock judges, where it is to; and what is done with open files.
-fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
+fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
     let creates = !rules.write.is_empty();
     opening(calls, libc::SYS_openat, 2, creates)?;
     #[cfg(target_arch = "x86_64")]
@@ -297,7 +297,7 @@ fn files(calls: &mut Calls, rules: &Rules, landlock: u8) -> io::Result<()> {
 ///
 /// `creates`: files may be made, whose permissions are the argument behind the flags. Otherwise that
 /// is any number.
-fn opening(calls: &mut Calls, call: c_long, flags: u8, creates: bool) -> io::Result<()> {
+fn opening(calls: &mut CallRules, call: c_long, flags: u8, creates: bool) -> io::Result<()> {
     const NEITHER: u64 = (libc::O_PATH | libc::O_TRUNC) as u64;
     let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u64 & 3, mode as u64);
     let (no_path, not_emptied) = (bits(flags, libc::O_PATH as u64, 0), bits(flags, NEITHER, 0));
@@ -331,7 +331,7 @@ fn no_others_identity(permissions: u8) -> Condition {
 }
 
 /// Sockets that lead nowhere; and, where ports are granted, those of TCP.
-fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
+fn sockets(calls: &mut CallRules, rules: &Rules) -> io::Result<()> {
     let (unix, kind) = (libc::AF_UNIX as u64, 0xf);
     let pair = |of: i32| [equal(0, unix), bits(1, kind, of as u64)];
     // Not of datagrams: their ends send to other addresses too.
@@ -383,7 +383,7 @@ fn sockets(calls: &mut Calls, rules: &Rules) -> io::Result<()> {
 }
 
 /// Threads; and, where programs are granted, processes. In no other namespaces.
-fn processes(calls: &mut Calls, may_execute: bool) -> io::Result<()> {
+fn processes(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
     const NAMESPACES: i32 = libc::CLONE_NEWCGROUP
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWNET
@@ -440,7 +440,7 @@ fn bits(argument: u8, mask: u64, value: u64) -> Condition {
 }
 
 /// Allows a call where all conditions of one of these hold.
-fn only_if(calls: &mut Calls, call: c_long, rules: &[&[Condition]]) -> io::Result<()> {
+fn only_if(calls: &mut CallRules, call: c_long, rules: &[&[Condition]]) -> io::Result<()> {
     let compiled: Result<Vec<_>, _> = rules
         .iter()
         .map(|conditions| {
@@ -465,7 +465,7 @@ fn only_if(calls: &mut Calls, call: c_long, rules: &[&[Condition]]) -> io::Resul
 }
 
 /// Allows a call where an argument is one of these.
-fn any_of(calls: &mut Calls, call: c_long, argument: u8, values: &[u64]) -> io::Result<()> {
+fn any_of(calls: &mut CallRules, call: c_long, argument: u8, values: &[u64]) -> io::Result<()> {
     let conditions: Vec<_> = values.iter().map(|&v| [equal(argument, v)]).collect();
     let rules: Vec<&[_]> = conditions.iter().map(|rule| rule.as_slice()).collect();
     only_if(calls, call, &rules)

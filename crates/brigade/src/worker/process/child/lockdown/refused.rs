@@ -22,14 +22,14 @@ use std::sync::OnceLock;
 use libc::{c_int, c_long};
 
 use super::calls;
-use super::text::Text;
+use super::text::CallText;
 use crate::sys::error;
 use crate::sys::fault::Fault;
 use crate::sys::signal;
 
 /// What the handler does with a call that it cannot do in another way: it notes where that was, and
 /// what.
-pub(super) type Note = fn(&Fault, &str);
+pub(super) type NoteRefusal = fn(&Fault, &str);
 
 /// How calls are to be handled.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Handling {
     pub(super) opens: bool,
     /// What is refused ends the worker.
     pub(super) kills: bool,
-    pub(super) note: Note,
+    pub(super) note: NoteRefusal,
 }
 
 static HANDLING: OnceLock<Handling> = OnceLock::new();
@@ -149,7 +149,7 @@ fn handle_call(handling: &Handling, call: &Trapped, context: &mut libc::ucontext
     if !handling.kills || asks || result != Some(REFUSED) && result.is_some() {
         return result.unwrap_or(REFUSED);
     }
-    let mut text = Text::default();
+    let mut text = CallText::default();
     calls::describe(call.number, call.arguments, &mut text);
     // SAFETY: the interrupted context, as the kernel gave it.
     let (instruction, stack) = unsafe { signal::registers(std::ptr::from_mut(context).cast()) };

@@ -7,21 +7,21 @@ use std::fmt;
 use crate::worker::process::ipc::mailbox::REFUSED_TEXT as TEXT;
 
 /// A text of limited length, made without an allocation.
-pub(super) struct Text {
+pub(super) struct CallText {
     bytes: [u8; TEXT],
     len: usize,
 }
 
-impl Default for Text {
-    fn default() -> Text {
-        Text {
+impl Default for CallText {
+    fn default() -> CallText {
+        CallText {
             bytes: [0; TEXT],
             len: 0,
         }
     }
 }
 
-impl Text {
+impl CallText {
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
@@ -46,7 +46,7 @@ impl Text {
     }
 }
 
-impl fmt::Write for Text {
+impl fmt::Write for CallText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes().filter(u8::is_ascii).take(TEXT - self.len) {
             self.bytes[self.len] = byte;

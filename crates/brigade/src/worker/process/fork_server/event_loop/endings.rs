@@ -4,15 +4,15 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Closing, Gone, PATIENCE, Server};
+use super::{Closing, EventLoop, Gone, PATIENCE};
 use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::worker::EXIT_NOT_STARTED;
 use crate::worker::process::fork_server::oom;
-use crate::worker::process::fork_server::streams::{NOBODY_READS, Output, Stream};
+use crate::worker::process::fork_server::streams::{NOBODY_READS, Stream, StreamWriter};
 
-impl Server<'_> {
+impl EventLoop<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
     pub(super) fn children_ended(&mut self) {
         let mut info = [0_u8; 128];
@@ -197,7 +197,11 @@ impl Server<'_> {
         for output in self.outputs.iter() {
             output.wait_for_relay();
         }
-        let relays: Vec<u32> = self.outputs.iter_mut().filter_map(Output::close).collect();
+        let relays: Vec<u32> = self
+            .outputs
+            .iter_mut()
+            .filter_map(StreamWriter::close)
+            .collect();
         let deadline = Instant::now() + NOBODY_READS;
         for pid in relays {
             self.end_relay(pid, deadline);

@@ -21,14 +21,14 @@ const TRIES: Duration = Duration::from_secs(2);
 /// Events, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    events: VecDeque<Outgoing>,
+    events: VecDeque<PendingEvent>,
     /// The event loop waits for room in the socket.
     waits_for_room: bool,
     again_at: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Outgoing {
+struct PendingEvent {
     event: Event,
     descriptor: Option<Arc<OwnedFd>>,
     /// When it failed first.
@@ -46,7 +46,7 @@ pub(super) struct Sent {
 
 /// What is made of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
+enum FailureAction {
     /// There is no room in the socket, of which epoll tells.
     NoRoom,
     /// It may pass: descriptors of this user's that are on their way, memory.
@@ -57,12 +57,12 @@ enum Failure {
     Refused,
 }
 
-fn failure(error: &io::Error) -> Failure {
+fn failure(error: &io::Error) -> FailureAction {
     match error {
-        e if e.kind() == io::ErrorKind::WouldBlock => Failure::NoRoom,
-        e if protocol::is_temporary(e) => Failure::Passing,
-        e if protocol::is_hang_up(e) => Failure::HangUp,
-        _ => Failure::Refused,
+        e if e.kind() == io::ErrorKind::WouldBlock => FailureAction::NoRoom,
+        e if protocol::is_temporary(e) => FailureAction::Passing,
+        e if protocol::is_hang_up(e) => FailureAction::HangUp,
+        _ => FailureAction::Refused,
     }
 }
 
@@ -72,7 +72,7 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
-        self.events.push_back(Outgoing {
+        self.events.push_back(PendingEvent {
             event,
             descriptor,
             failing: None,
@@ -136,22 +136,24 @@ impl Outbox {
                 continue;
             };
             match failure(&error) {
-                Failure::NoRoom => return (sent, false),
-                Failure::HangUp => {
+                FailureAction::NoRoom => return (sent, false),
+                FailureAction::HangUp => {
                     sent.heard = false;
                     return (sent, true);
                 }
-                Failure::Passing if now < *outgoing.failing.get_or_insert(now) + TRIES => {
+                FailureAction::Passing if now < *outgoing.failing.get_or_insert(now) + TRIES => {
                     self.again_at = Some(now + AGAIN);
                     forks_wait |= is_fork;
                     at += 1;
                 }
-                Failure::Passing | Failure::Refused if outgoing.descriptor.is_some() => {
+                FailureAction::Passing | FailureAction::Refused
+                    if outgoing.descriptor.is_some() =>
+                {
                     outgoing.refuse(&error, &mut sent.refused);
                 }
                 // Not even a few bytes. The host asks whether we are there, and ends us if it hears
                 // nothing.
-                Failure::Passing | Failure::Refused => {
+                FailureAction::Passing | FailureAction::Refused => {
                     self.again_at = Some(now + AGAIN);
                     forks_wait |= is_fork;
                     at += 1;
@@ -162,7 +164,7 @@ impl Outbox {
     }
 }
 
-impl Outgoing {
+impl PendingEvent {
     /// It cannot be sent: from now on it says that.
     fn refuse(&mut self, why: &io::Error, refused: &mut Vec<(u32, u32)>) {
         let errno = errno_of(why).unwrap_or(libc::EIO);

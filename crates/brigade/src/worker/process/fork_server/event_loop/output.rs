@@ -4,20 +4,22 @@ use std::io;
 use std::time::Instant;
 
 use super::keys::{About, LEFT_LINES_FREE, key_of, key_when_free};
-use super::{Server, Worker};
+use super::{EventLoop, ForkedWorker};
 use crate::sys::epoll::Epoll;
-use crate::worker::process::fork_server::streams::{Found, Input, Output, Stream, Streams};
+use crate::worker::process::fork_server::streams::{
+    PerStream, ReadOutcome, Stream, StreamReader, StreamWriter,
+};
 
 /// Of so many workers that have ended, what they left for a reader of lines is kept at most.
 const MOST_LEFT: usize = 64;
 
-impl Worker {
+impl ForkedWorker {
     /// What this worker writes to a stream, and where that goes.
     fn passing<'a>(
         &'a mut self,
         stream: Stream,
-        outputs: &'a mut Streams<Output>,
-    ) -> Option<(&'a mut Input, &'a mut Output)> {
+        outputs: &'a mut PerStream<StreamWriter>,
+    ) -> Option<(&'a mut StreamReader, &'a mut StreamWriter)> {
         let own = self.own[stream as usize].as_deref_mut();
         Some((
             self.written.of_mut(stream)?,
@@ -26,7 +28,7 @@ impl Worker {
     }
 
     /// Passes on all that it has written. It has ended.
-    pub(super) fn drain(&mut self, outputs: &mut Streams<Output>) {
+    pub(super) fn drain(&mut self, outputs: &mut PerStream<StreamWriter>) {
         for stream in Stream::ALL {
             if let Some((input, output)) = self.passing(stream, outputs) {
                 input.drain(output);
@@ -41,7 +43,7 @@ impl Worker {
     }
 
     /// Whether what it writes there waits for where it goes.
-    fn waits(&self, stream: Stream, outputs: &Streams<Output>) -> bool {
+    fn waits(&self, stream: Stream, outputs: &PerStream<StreamWriter>) -> bool {
         match &self.own[stream as usize] {
             Some(own) => own.blocked && !own.drops(),
             None => outputs.of(stream).is_some_and(|output| output.blocked),
@@ -49,7 +51,7 @@ impl Worker {
     }
 
     /// When something is to be done about what it writes.
-    pub(super) fn next_deadline(&self, outputs: &Streams<Output>) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, outputs: &PerStream<StreamWriter>) -> Option<Instant> {
         let of = |stream: Stream| {
             if self.waits(stream, outputs) {
                 return self.own[stream as usize].as_ref()?.drops_at();
@@ -60,7 +62,7 @@ impl Worker {
     }
 }
 
-impl Server<'_> {
+impl EventLoop<'_> {
     /// Passes on what a worker has written.
     pub(super) fn pass(&mut self, slot: u32, stream: Stream) {
         // Few workers write at a time; a map by slot would have to be kept for all.
@@ -70,7 +72,7 @@ impl Server<'_> {
         let Some((input, output)) = worker.passing(stream, &mut self.outputs) else {
             return;
         };
-        if input.pass(output) == Found::End {
+        if input.pass(output) == ReadOutcome::End {
             self.epoll.remove(input.pipe());
         }
         watch_own(worker, stream, &self.epoll);
@@ -81,7 +83,8 @@ impl Server<'_> {
     /// Says on the program's stderr what is to be said of a worker's own output.
     fn tell_news(&mut self, slot: u32, stream: Stream) {
         let mut workers = self.workers.values_mut();
-        let own = |worker: &'_ mut Box<Worker>| worker.own[stream as usize].as_mut()?.take_news();
+        let own =
+            |worker: &'_ mut Box<ForkedWorker>| worker.own[stream as usize].as_mut()?.take_news();
         if let Some(news) = workers.find(|w| w.slot == slot).and_then(own) {
             self.outputs.stderr.write(news.as_bytes(), &[]);
             self.watch_output(Stream::Stderr);
@@ -183,7 +186,7 @@ impl Server<'_> {
     }
 
     /// Keeps what a worker that has ended has left for the reader of its lines.
-    pub(super) fn keep_lines(&mut self, output: Output) {
+    pub(super) fn keep_lines(&mut self, output: StreamWriter) {
         let Some(fd) = output.blocked_on() else {
             return;
         };
@@ -219,7 +222,7 @@ impl Server<'_> {
 }
 
 /// While too much waits for a worker's own output, it is not read.
-fn watch_own(worker: &mut Worker, stream: Stream, epoll: &Epoll) {
+fn watch_own(worker: &mut ForkedWorker, stream: Stream, epoll: &Epoll) {
     let own = worker.own[stream as usize].as_mut();
     let Some(own) = own.filter(|own| !own.blocked) else {
         return;

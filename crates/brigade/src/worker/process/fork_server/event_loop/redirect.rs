@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::keys::{About, key_of};
-use super::{Server, Worker};
+use super::{EventLoop, ForkedWorker};
 use crate::sys::fds;
-use crate::worker::process::fork_server::streams::{self, Input, Output, Stream};
+use crate::worker::process::fork_server::streams::{self, Stream, StreamReader, StreamWriter};
 use crate::worker::process::ipc::streams::{NO_STREAMS, Route, Routes, STREAMS};
 
-impl Server<'_> {
+impl EventLoop<'_> {
     /// Has what a worker writes go where the host says, before it has its setup; and sends it the
     /// streams that are its own, or that it does not get them. `descriptors`: if they have come.
     pub(super) fn redirect(
@@ -44,7 +44,7 @@ impl Server<'_> {
     }
 }
 
-impl Worker {
+impl ForkedWorker {
     /// Gives what the worker itself needs of it.
     fn redirect(
         &mut self,
@@ -69,11 +69,11 @@ impl Worker {
                 Route::Nowhere => None,
                 Route::File | Route::Lines => Some(next()?),
             };
-            self.own[stream as usize] = Some(Box::new(Output::own(route, fd, pid, stream)));
+            self.own[stream as usize] = Some(Box::new(StreamWriter::own(route, fd, pid, stream)));
             // Its stderr is a pipe to this process already.
             if stream == Stream::Stdout {
                 let (read, write) = streams::pipe()?;
-                self.written.stdout = Some(Input::new(read, None));
+                self.written.stdout = Some(StreamReader::new(read, None));
                 theirs.push(write);
             }
         }

@@ -10,20 +10,20 @@ use rustix::process::Pid;
 
 use super::endings::end;
 use super::keys::{About, key_of};
-use super::{Server, Worker};
+use super::{EventLoop, ForkedWorker};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::Call;
 use crate::sys::process::Fork;
 use crate::sys::{asking, blocked, opened, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
-use crate::worker::process::fork_server::resident::Limited;
-use crate::worker::process::fork_server::streams::{self, Input, Stream, Streams};
+use crate::worker::process::fork_server::resident::WatchedWorker;
+use crate::worker::process::fork_server::streams::{self, PerStream, Stream, StreamReader};
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Event};
 
-impl Server<'_> {
+impl EventLoop<'_> {
     /// Ends a worker. `asks`: it is asked first where it is; one that answers is ended a moment
     /// later, and one that is to be killed then does that itself.
     pub(super) fn kill(&mut self, slot: u32, pid: u32, grace: Duration, asks: bool) {
@@ -62,7 +62,7 @@ impl Server<'_> {
     /// From now on it is looked how much memory this worker has.
     pub(super) fn watch_memory(&mut self, slot: u32, pid: u32, bytes: u64) {
         if let Some(worker) = self.workers.get_mut(&pid).filter(|w| w.slot == slot) {
-            worker.memory = Some(Limited::to(bytes));
+            worker.memory = Some(WatchedWorker::to(bytes));
             self.looks.begin();
         }
     }
@@ -152,13 +152,13 @@ impl Server<'_> {
             },
         };
         self.make_leader(pid)?;
-        let worker = Box::new(Worker {
+        let worker = Box::new(ForkedWorker {
             slot,
             token,
             fd_socket: Arc::new(fd_socket),
-            written: Streams {
-                stdout: stdout.map(|pipe| Input::new(pipe, None)),
-                stderr: Input::new(stderr, Some(count)),
+            written: PerStream {
+                stdout: stdout.map(|pipe| StreamReader::new(pipe, None)),
+                stderr: StreamReader::new(stderr, Some(count)),
             },
             own: [None, None],
             oom_kills,

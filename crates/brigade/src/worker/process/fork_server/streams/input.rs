@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::output::Output;
+use super::output::StreamWriter;
 use crate::worker::process::ipc::exit_table::TAIL;
 use crate::worker::process::ipc::stderr_count::Count;
 use crate::worker::process::ipc::streams::mark_begins;
@@ -23,7 +23,7 @@ const LONG: usize = 4 * 1024;
 
 /// The reading end of one worker's stream, and its last bytes.
 #[derive(Debug)]
-pub(crate) struct Input {
+pub(crate) struct StreamReader {
     pipe: OwnedFd,
     /// Of stderr.
     count: Option<Count>,
@@ -35,16 +35,16 @@ pub(crate) struct Input {
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ReadOutcome {
     Something,
     NothingNow,
     End,
 }
 
-impl Input {
+impl StreamReader {
     /// `pipe` is non-blocking.
-    pub(crate) fn new(pipe: OwnedFd, count: Option<Count>) -> Input {
-        Input {
+    pub(crate) fn new(pipe: OwnedFd, count: Option<Count>) -> StreamReader {
+        StreamReader {
             pipe,
             count,
             tail: Vec::new(),
@@ -58,27 +58,30 @@ impl Input {
     }
 
     /// Passes on what is there, at most a few pages of it.
-    pub(crate) fn pass(&mut self, output: &mut Output) -> Found {
+    pub(crate) fn pass(&mut self, output: &mut StreamWriter) -> ReadOutcome {
         // Most have nothing to say. After each fork, pages that are touched are copied, and room
         // for much would have the calls below it touch one more of the stack.
         match self.pass_some::<SHORT>(output) {
             Ok(SHORT) => self.pass_rest(output),
-            Ok(_) => Found::Something,
+            Ok(_) => ReadOutcome::Something,
             Err(found) => found,
         }
     }
 
     #[inline(never)]
-    fn pass_rest(&mut self, output: &mut Output) -> Found {
+    fn pass_rest(&mut self, output: &mut StreamWriter) -> ReadOutcome {
         match self.pass_some::<LONG>(output) {
-            Ok(_) | Err(Found::NothingNow) => Found::Something,
+            Ok(_) | Err(ReadOutcome::NothingNow) => ReadOutcome::Something,
             Err(found) => found,
         }
     }
 
     /// Reads once, and says how many bytes; or why none.
     #[inline(always)]
-    fn pass_some<const MOST: usize>(&mut self, output: &mut Output) -> Result<usize, Found> {
+    fn pass_some<const MOST: usize>(
+        &mut self,
+        output: &mut StreamWriter,
+    ) -> Result<usize, ReadOutcome> {
         // Not even zeros are written to it.
         let mut room = [MaybeUninit::<u8>::uninit(); MOST];
         loop {
@@ -89,24 +92,24 @@ impl Input {
                 None => read(),
             };
             return match read {
-                Ok([]) => Err(Found::End),
+                Ok([]) => Err(ReadOutcome::End),
                 Ok(bytes) => {
                     self.keep(bytes);
                     self.pass_lines(bytes, output);
                     Ok(bytes.len())
                 }
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => Err(Found::NothingNow),
-                Err(_) => Err(Found::End),
+                Err(Errno::AGAIN) => Err(ReadOutcome::NothingNow),
+                Err(_) => Err(ReadOutcome::End),
             };
         }
     }
 
     /// Passes on all that is there. For a worker that has ended: a pipe holds only so much, but its
     /// children may still be writing, so there is a bound.
-    pub(crate) fn drain(&mut self, output: &mut Output) {
+    pub(crate) fn drain(&mut self, output: &mut StreamWriter) {
         for _ in 0..1024 {
-            if self.pass(output) != Found::Something {
+            if self.pass(output) != ReadOutcome::Something {
                 break;
             }
         }
@@ -114,7 +117,7 @@ impl Input {
     }
 
     /// Passes on the lines that are whole.
-    fn pass_lines(&mut self, bytes: &[u8], output: &mut Output) {
+    fn pass_lines(&mut self, bytes: &[u8], output: &mut StreamWriter) {
         let whole = bytes
             .iter()
             .rposition(|&b| b == b'\n')
@@ -143,7 +146,7 @@ impl Input {
     }
 
     /// Passes on the beginning of a line.
-    pub(crate) fn pass_held(&mut self, output: &mut Output) {
+    pub(crate) fn pass_held(&mut self, output: &mut StreamWriter) {
         let mark = output.keeps_lines_whole().then(|| mark_begins(&self.line));
         // What may be the beginning of a mark waits for its end.
         let rest = mark.flatten().map(|at| self.line.split_off(at));
@@ -151,7 +154,7 @@ impl Input {
         self.line.extend(rest.into_iter().flatten());
     }
 
-    fn pass_line(&mut self, output: &mut Output) {
+    fn pass_line(&mut self, output: &mut StreamWriter) {
         self.held_until = None;
         if !self.line.is_empty() {
             output.write(&self.line, &[]);

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::Stream;
-use crate::worker::process::ipc::streams::{Function, LineFrame, split_mark};
+use crate::worker::process::ipc::streams::{LineFrame, PlanWords, split_mark};
 
 /// How long workers wait for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST: usize = 1 << 20;
 
 /// Before the first task.
-pub(crate) const NO_FUNCTION: Function = [u64::MAX; 2];
+pub(crate) const NO_FUNCTION: PlanWords = [u64::MAX; 2];
 
 /// One stream of one worker.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct LineSocket {
     is_gone: bool,
     pid: u32,
     is_stderr: bool,
-    function: Function,
+    function: PlanWords,
     /// What the socket had no room for.
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,

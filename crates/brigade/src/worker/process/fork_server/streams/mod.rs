@@ -26,8 +26,8 @@ use rustix::fs::OFlags;
 use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::worker::process::ipc::exit_table::TAIL;
-pub(crate) use input::{Found, Input};
-pub(crate) use output::{NOBODY_READS, Output};
+pub(crate) use input::{ReadOutcome, StreamReader};
+pub(crate) use output::{NOBODY_READS, StreamWriter};
 
 /// One of the standard streams that are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +57,13 @@ impl Stream {
 
 /// Something for each stream that the fork server passes on.
 #[derive(Debug)]
-pub(crate) struct Streams<T> {
+pub(crate) struct PerStream<T> {
     /// `None`: workers have the program's own.
     pub(crate) stdout: Option<T>,
     pub(crate) stderr: T,
 }
 
-impl<T> Streams<T> {
+impl<T> PerStream<T> {
     pub(crate) fn of(&self, stream: Stream) -> Option<&T> {
         match stream {
             Stream::Stdout => self.stdout.as_ref(),
@@ -113,7 +113,7 @@ pub(crate) fn last_lines(tail: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::input::MOST_HELD;
-    use super::output::To;
+    use super::output::StreamTarget;
     use super::*;
     use crate::worker::process::ipc::stderr_count::Count;
 
@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn a_worker_that_writes_much_keeps_its_last_bytes() {
         let (read, write) = pipe().expect("pipe");
-        let mut input = Input::new(read, Some(Count::for_test()));
-        let mut output = Output::to(To::Nowhere);
+        let mut input = StreamReader::new(read, Some(Count::for_test()));
+        let mut output = StreamWriter::to(StreamTarget::Nowhere);
         for n in 0..2000 {
             rustix::io::write(&write, format!("line {n:08}\n").as_bytes()).expect("written");
             if n % 500 == 499 {
@@ -143,18 +143,18 @@ mod tests {
         assert_eq!((tail.len(), read), (TAIL, 2000 * 14));
         assert!(tail.ends_with(b"line 00001999\n"));
         drop(write);
-        assert_eq!(input.pass(&mut output), Found::End);
+        assert_eq!(input.pass(&mut output), ReadOutcome::End);
     }
 
     #[test]
     fn lines_are_passed_on_whole() {
         let (read, write) = pipe().expect("pipe");
-        let mut input = Input::new(read, Some(Count::for_test()));
+        let mut input = StreamReader::new(read, Some(Count::for_test()));
         let (passed, theirs) = pipe().expect("pipe");
-        let mut output = Output::to(To::Own(theirs));
+        let mut output = StreamWriter::to(StreamTarget::Own(theirs));
         let mut passes = |text: &[u8]| {
             rustix::io::write(&write, text).expect("written");
-            assert_eq!(input.pass(&mut output), Found::Something);
+            assert_eq!(input.pass(&mut output), ReadOutcome::Something);
             let mut bytes = [0; 16 * 1024];
             let n = rustix::io::read(&passed, &mut bytes[..]).unwrap_or(0);
             (bytes[..n].to_vec(), input.held_until())
@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn an_output_that_was_full_is_written_to_again() {
         let full = rustix::fs::open("/dev/full", OFlags::WRONLY, rustix::fs::Mode::empty());
-        let mut output = Output::to(To::Own(full.expect("opened")));
+        let mut output = StreamWriter::to(StreamTarget::Own(full.expect("opened")));
         output.write(b"lost\n", &[]);
-        let To::Own(full) = &mut output.to else {
+        let StreamTarget::Own(full) = &mut output.to else {
             panic!("given up: {output:?}");
         };
         let (read, write) = pipe().expect("pipe");
@@ -206,7 +206,7 @@ mod tests {
     fn an_output_that_nobody_reads_holds_nobody_up() {
         let (read, write) = rustix::pipe::pipe().expect("pipe");
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK).expect("non-blocking");
-        let mut output = Output::to(To::Own(write));
+        let mut output = StreamWriter::to(StreamTarget::Own(write));
         for _ in 0..100 {
             output.write(&[b'.'; 4000], &[b'.'; 96]);
         }
@@ -220,6 +220,6 @@ mod tests {
         assert!(output.blocked_on().is_none());
         drop(read);
         output.write(b"to nobody", &[]);
-        assert!(matches!(output.to, To::Nowhere));
+        assert!(matches!(output.to, StreamTarget::Nowhere));
     }
 }

@@ -69,8 +69,8 @@ fn start_relay(to: Stream) -> io::Result<(u32, OwnedFd)> {
 /// The host's stream, and what could not be written to it yet. While there is such, workers are not
 /// read, and so wait as they would on a stream of their own.
 #[derive(Debug)]
-pub(crate) struct Output {
-    pub(super) to: To,
+pub(crate) struct StreamWriter {
+    pub(super) to: StreamTarget,
     backlog: Vec<u8>,
     most: usize,
     /// The process that writes to the host's stream in this one's place, where a write could block:
@@ -92,7 +92,7 @@ struct OwnFile {
 }
 
 #[derive(Debug)]
-pub(super) enum To {
+pub(super) enum StreamTarget {
     /// Opened again, non-blocking: a pipe or a terminal. Or a pipe to a relay, where that is not
     /// allowed.
     Own(OwnedFd),
@@ -105,23 +105,23 @@ pub(super) enum To {
     Lines(Box<LineSocket>),
 }
 
-impl Output {
+impl StreamWriter {
     /// That of one worker. `fd`: the file, or the socket, if there is one.
-    pub(crate) fn own(route: Route, fd: Option<OwnedFd>, pid: u32, stream: Stream) -> Output {
+    pub(crate) fn own(route: Route, fd: Option<OwnedFd>, pid: u32, stream: Stream) -> StreamWriter {
         let own_file = OwnFile {
             stream,
             lost: None,
             news: None,
         };
         let (to, own_file) = match (route, fd) {
-            (Route::File, Some(fd)) => (To::Own(fd), Some(Box::new(own_file))),
+            (Route::File, Some(fd)) => (StreamTarget::Own(fd), Some(Box::new(own_file))),
             (Route::Lines, Some(fd)) => {
                 let lines = LineSocket::new(fd, pid, stream);
-                (To::Lines(Box::new(lines)), None)
+                (StreamTarget::Lines(Box::new(lines)), None)
             }
-            (Route::Nowhere, _) | (_, None) => (To::Nowhere, None),
+            (Route::Nowhere, _) | (_, None) => (StreamTarget::Nowhere, None),
         };
-        Output {
+        StreamWriter {
             to,
             backlog: Vec::new(),
             most: match stream {
@@ -135,8 +135,8 @@ impl Output {
     }
 
     #[cfg(test)]
-    pub(super) fn to(to: To) -> Output {
-        Output {
+    pub(super) fn to(to: StreamTarget) -> StreamWriter {
+        StreamWriter {
             to,
             backlog: Vec::new(),
             most: MOST_STDERR,
@@ -147,28 +147,28 @@ impl Output {
     }
 
     /// In the fork server, before it has workers.
-    pub(crate) fn open(stream: Stream) -> io::Result<Output> {
+    pub(crate) fn open(stream: Stream) -> io::Result<StreamWriter> {
         let fd = stream.of_this_process();
         let mut relay = None;
         let to = match rustix::fs::fstat(fd).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Ok(FileType::Fifo | FileType::CharacterDevice) => {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
                 match opened::file(format!("/proc/self/fd/{}", fd.as_raw_fd()), flags) {
-                    Ok(own) => To::Own(own),
+                    Ok(own) => StreamTarget::Own(own),
                     // Another user's pipe or terminal, given to us: it can be written, and not
                     // opened.
                     Err(_) => {
                         let (pid, pipe) = start_relay(stream)?;
                         relay = Some(pid);
-                        To::Own(pipe)
+                        StreamTarget::Own(pipe)
                     }
                 }
             }
-            Ok(FileType::Socket) => To::Socket(fd),
-            Ok(_) => To::File(fd),
-            Err(_) => To::Nowhere,
+            Ok(FileType::Socket) => StreamTarget::Socket(fd),
+            Ok(_) => StreamTarget::File(fd),
+            Err(_) => StreamTarget::Nowhere,
         };
-        Ok(Output {
+        Ok(StreamWriter {
             to,
             backlog: Vec::new(),
             most: match stream {
@@ -183,7 +183,7 @@ impl Output {
 
     /// Takes `bytes`, in two parts, and writes what can be written now.
     pub(crate) fn write(&mut self, first: &[u8], second: &[u8]) {
-        if let To::Lines(lines) = &mut self.to {
+        if let StreamTarget::Lines(lines) = &mut self.to {
             lines.take(first, second);
             return lines.flush();
         }
@@ -196,21 +196,21 @@ impl Output {
 
     /// Writes what can be written now.
     pub(crate) fn flush(&mut self) {
-        if let To::Lines(lines) = &mut self.to {
+        if let StreamTarget::Lines(lines) = &mut self.to {
             return lines.flush();
         }
         let mut done = 0;
         while done < self.backlog.len() {
             let bytes = &self.backlog[done..];
             let wrote = match &self.to {
-                To::Own(fd) => rustix::io::write(fd, bytes),
-                To::File(fd) => rustix::io::write(fd, bytes),
-                To::Socket(fd) => rustix::net::send(
+                StreamTarget::Own(fd) => rustix::io::write(fd, bytes),
+                StreamTarget::File(fd) => rustix::io::write(fd, bytes),
+                StreamTarget::Socket(fd) => rustix::net::send(
                     fd,
                     bytes,
                     rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
                 ),
-                To::Nowhere | To::Lines(_) => Ok(bytes.len()),
+                StreamTarget::Nowhere | StreamTarget::Lines(_) => Ok(bytes.len()),
             };
             match wrote {
                 Ok(n) => {
@@ -222,7 +222,7 @@ impl Output {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(e) => {
-                    if let (Some(file), To::Own(fd)) = (&mut self.own_file, &self.to) {
+                    if let (Some(file), StreamTarget::Own(fd)) = (&mut self.own_file, &self.to) {
                         file.failed(e, fd, bytes.len());
                     }
                     // No process reads it any more, or it was closed. Else it may work again (a
@@ -232,7 +232,7 @@ impl Output {
                     // A worker's own stays open: the event loop may wait for it, and forgets it
                     // only when it is told to, for it is open elsewhere too.
                     if gone.contains(&e) && self.own_file.is_none() {
-                        self.to = To::Nowhere;
+                        self.to = StreamTarget::Nowhere;
                     }
                     done = self.backlog.len();
                 }
@@ -258,7 +258,7 @@ impl Output {
     /// Waits until the relay has taken what was written to it, and passes it on, while a process
     /// reads that.
     pub(crate) fn wait_for_relay(&self) {
-        let (Some(_), To::Own(pipe)) = (self.relay, &self.to) else {
+        let (Some(_), StreamTarget::Own(pipe)) = (self.relay, &self.to) else {
             return;
         };
         let mut now = Instant::now();
@@ -282,43 +282,43 @@ impl Output {
 
     /// No more is written. Gives the relay, which ends when it has passed everything on.
     pub(crate) fn close(&mut self) -> Option<u32> {
-        self.to = To::Nowhere;
+        self.to = StreamTarget::Nowhere;
         self.relay.take()
     }
 
     /// What to wait for until it can be written, if there is anything to write.
     pub(crate) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
-        if let To::Lines(lines) = &self.to {
+        if let StreamTarget::Lines(lines) = &self.to {
             return lines.blocked_on();
         }
         if self.backlog.is_empty() {
             return None;
         }
         match &self.to {
-            To::Own(fd) => Some(fd.as_fd()),
-            To::File(fd) | To::Socket(fd) => Some(fd.as_fd()),
-            To::Nowhere | To::Lines(_) => None,
+            StreamTarget::Own(fd) => Some(fd.as_fd()),
+            StreamTarget::File(fd) | StreamTarget::Socket(fd) => Some(fd.as_fd()),
+            StreamTarget::Nowhere | StreamTarget::Lines(_) => None,
         }
     }
 
     /// What the event loop may wait for.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.to {
-            To::Own(fd) => Some(fd.as_fd()),
-            To::File(fd) | To::Socket(fd) => Some(*fd),
-            To::Lines(lines) => Some(lines.fd()),
-            To::Nowhere => None,
+            StreamTarget::Own(fd) => Some(fd.as_fd()),
+            StreamTarget::File(fd) | StreamTarget::Socket(fd) => Some(*fd),
+            StreamTarget::Lines(lines) => Some(lines.fd()),
+            StreamTarget::Nowhere => None,
         }
     }
 
     /// Whether each line is a thing of its own, which is not begun before its end is there.
     pub(crate) fn keeps_lines_whole(&self) -> bool {
-        matches!(self.to, To::Lines(_))
+        matches!(self.to, StreamTarget::Lines(_))
     }
 
     fn lines(&mut self) -> Option<&mut LineSocket> {
         match &mut self.to {
-            To::Lines(lines) => Some(lines),
+            StreamTarget::Lines(lines) => Some(lines),
             _ => None,
         }
     }
@@ -339,13 +339,13 @@ impl Output {
 
     /// Whether its worker need not wait: what it writes is dropped, and counted.
     pub(crate) fn drops(&self) -> bool {
-        matches!(&self.to, To::Lines(lines) if lines.drops())
+        matches!(&self.to, StreamTarget::Lines(lines) if lines.drops())
     }
 
     /// When its worker has waited long enough.
     pub(crate) fn drops_at(&self) -> Option<Instant> {
         match &self.to {
-            To::Lines(lines) => lines.drops_at(),
+            StreamTarget::Lines(lines) => lines.drops_at(),
             _ => None,
         }
     }

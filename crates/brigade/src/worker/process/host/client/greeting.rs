@@ -13,7 +13,7 @@ use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, limits, opened};
 use crate::task::entry::Plan;
-use crate::worker::process::ipc::protocol::{self, Build, Event, Message, ModuleAt};
+use crate::worker::process::ipc::protocol::{self, Build, Event, ModuleAt, ReceivedMessage};
 
 /// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
 /// stopped, takes longer.
@@ -48,7 +48,7 @@ pub(super) fn greet(
     if hung_up(socket)? {
         // It may have said why.
         return Err(match protocol::recv_first(socket, false) {
-            Ok(Some(Message {
+            Ok(Some(ReceivedMessage {
                 content: Event::Unfit { why },
                 ..
             })) => unfit(pid, why),

@@ -17,7 +17,7 @@ use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, Event, Message, Next, Request};
+use crate::worker::process::ipc::protocol::{self, Event, NextMessage, ReceivedMessage, Request};
 use crate::worker::process::ipc::wake_socket::WakeSocketState;
 
 /// How often it is looked whether workers have woken it, once one of them has seen to it that none
@@ -118,14 +118,14 @@ impl ForkServer {
     /// Hears what there is. `false`: the fork server is gone.
     pub(in crate::worker::process) fn hear(&self) -> bool {
         loop {
-            let Message {
+            let ReceivedMessage {
                 content,
                 mut descriptors,
                 descriptors_lost,
             } = match protocol::next(&self.socket) {
-                Next::Message(message) => message,
-                Next::Nothing => return true,
-                Next::Gone => return false,
+                NextMessage::Message(message) => message,
+                NextMessage::Nothing => return true,
+                NextMessage::Gone => return false,
             };
             let descriptor = match descriptors.pop() {
                 Some(descriptor) => Ok(Some(descriptor)),

@@ -5,7 +5,7 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use super::spares::SpareWorker;
-use super::{ForkServer, State, watch};
+use super::{ClientState, ForkServer, watch};
 use crate::sys::error::Call;
 use crate::worker::process::ipc::protocol;
 
@@ -20,7 +20,7 @@ pub(crate) trait PoolObserver: Send + Sync {
     fn on_event(&self, missed: Duration, woke: Instant);
 }
 
-pub(super) struct Registration {
+pub(super) struct ObserverEntry {
     pub(super) observer: Weak<dyn PoolObserver>,
     /// Workers that it lacks.
     pub(super) missing: usize,
@@ -34,7 +34,7 @@ impl ForkServer {
         let mut state = self.lock();
         let number = state.next_observer;
         state.next_observer += 1;
-        let registration = Registration {
+        let registration = ObserverEntry {
             observer,
             missing: 0,
             call_at: None,
@@ -72,7 +72,7 @@ impl ForkServer {
         if state.gone {
             return Err(io::Error::other("the fork server has ended"));
         }
-        let note = |state: &mut State, missing: usize| {
+        let note = |state: &mut ClientState, missing: usize| {
             if let Some(registration) = state.observers.get_mut(&observer) {
                 registration.missing = missing;
             }
@@ -117,7 +117,7 @@ impl ForkServer {
     }
 
     /// Its timer can be set: see `try_timers`.
-    pub(super) fn set_timer(&self, state: &State, now: Instant) {
+    pub(super) fn set_timer(&self, state: &ClientState, now: Instant) {
         let first = state.observers.values().filter_map(|e| e.call_at).min();
         let _ = match first {
             Some(at) => self.timer.set(at.saturating_duration_since(now)),

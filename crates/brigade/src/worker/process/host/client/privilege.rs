@@ -16,7 +16,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{ForkServer, Origin, SpareWorker, State};
+use super::{ClientState, ForkServer, Origin, SpareWorker};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::worker::process::host::client::current;
@@ -90,7 +90,7 @@ impl ForkServer {
     }
 
     /// Kills a spare.
-    pub(super) fn turn_away(&self, state: &mut State, spare: &SpareWorker) {
+    pub(super) fn turn_away(&self, state: &mut ClientState, spare: &SpareWorker) {
         self.end(state, spare.slot, spare.pid, Duration::ZERO);
         if self.exit_table.release(spare.slot) && state.unused {
             // The fork server waits for nothing else.
@@ -117,7 +117,7 @@ impl ForkServer {
 
     /// After a user of it has gone: a fork server that is retired, and that no caller will ask
     /// for workers any more, ends when the last worker has.
-    pub(super) fn end_if_unused(&self, state: &mut State) {
+    pub(super) fn end_if_unused(&self, state: &mut ClientState) {
         if state.retired && !state.unused && state.observers.is_empty() && state.waiting == 0 {
             // If it is gone, that is what was to be.
             state.unused = self.send(Request::Retire).is_ok();

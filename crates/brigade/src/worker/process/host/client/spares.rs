@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{ForkServer, State};
+use super::{ClientState, ForkServer};
 use crate::sync::liveness::LivenessTable;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
@@ -38,7 +38,7 @@ pub(crate) struct SpareWorker {
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
-impl State {
+impl ClientState {
     /// How many workers callers and pools need now.
     pub(super) fn in_need(&self) -> usize {
         self.waiting + self.observers.values().map(|e| e.missing).sum::<usize>()
@@ -119,7 +119,7 @@ impl ForkServer {
 
     /// Whether a spare can be given something to do. One that was killed or stopped while it slept
     /// concerns no task, and is let go.
-    pub(super) fn is_fit(&self, state: &mut State, spare: &SpareWorker) -> bool {
+    pub(super) fn is_fit(&self, state: &mut ClientState, spare: &SpareWorker) -> bool {
         let has_ended = self.exit_table.has_ended(spare.slot);
         if !has_ended && !self.exit_table.stop(spare.slot).0 {
             return true;
@@ -145,7 +145,7 @@ impl ForkServer {
     }
 
     /// Asks for as many workers as are wanted and not on their way.
-    pub(super) fn refill(&self, state: &mut State) -> io::Result<()> {
+    pub(super) fn refill(&self, state: &mut ClientState) -> io::Result<()> {
         let spares = if state.retired { 0 } else { SPARES };
         let wanted = (spares + state.in_need()).saturating_sub(state.spares.len() + state.expected);
         let liveness = LivenessTable::get()?;

@@ -12,7 +12,7 @@
 //! too.
 //!
 //! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
-//!    *stalls*: workers that are to be ended are ended from here ([`Ending`]), so that timeouts,
+//!    *stalls*: workers that are to be ended are ended from here ([`WorkerEnding`]), so that timeouts,
 //!    cancels and the ends of pools come in their time.
 //! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
 //!    gone: its workers' tasks are lost, and the next caller that needs a worker starts another
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use super::listener::mark_dead;
-use super::{ForkServer, State};
+use super::{ClientState, ForkServer};
 use crate::sys::{fds, opened, process};
 use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
@@ -79,12 +79,12 @@ pub(super) struct Watch {
     /// look.
     replied: Vec<Who>,
     lingering: Vec<Who>,
-    endings: Vec<Ending>,
+    endings: Vec<WorkerEnding>,
 }
 
 /// A worker that the fork server was told to end.
 #[derive(Debug)]
-struct Ending {
+struct WorkerEnding {
     who: Who,
     /// When it is to be killed; `None`: never.
     kill_at: Option<Instant>,
@@ -111,7 +111,7 @@ impl Watch {
     }
 }
 
-impl State {
+impl ClientState {
     /// Whether there is something that only the fork server can do or tell.
     fn depends(&self) -> bool {
         let watch = &self.watch;
@@ -134,12 +134,12 @@ impl State {
 
 impl ForkServer {
     /// Whether the fork server has something to do, or to be told yet.
-    fn is_needed(&self, state: &State) -> bool {
+    fn is_needed(&self, state: &ClientState) -> bool {
         state.depends() || !self.outgoing.is_empty()
     }
 
     /// From now on something depends on the fork server.
-    pub(super) fn watch(&self, state: &mut State) {
+    pub(super) fn watch(&self, state: &mut ClientState) {
         if state.watch.due.is_none() && !state.gone {
             self.look_at(state, Instant::now(), LOOK);
         }
@@ -159,7 +159,7 @@ impl ForkServer {
     }
 
     /// Has the listener look, `after` so long at the latest.
-    fn look_at(&self, state: &mut State, now: Instant, after: Duration) {
+    fn look_at(&self, state: &mut ClientState, now: Instant, after: Duration) {
         let at = now + after;
         if state.watch.due.is_some_and(|due| due <= at) {
             return;
@@ -214,11 +214,11 @@ impl ForkServer {
     }
 
     /// As [`kill`](Self::kill), under the lock.
-    pub(super) fn end(&self, state: &mut State, slot: u32, pid: u32, grace: Duration) {
+    pub(super) fn end(&self, state: &mut ClientState, slot: u32, pid: u32, grace: Duration) {
         self.end_asked(state, slot, pid, grace, false);
     }
 
-    fn end_asked(&self, state: &mut State, slot: u32, pid: u32, grace: Duration, asks: bool) {
+    fn end_asked(&self, state: &mut ClientState, slot: u32, pid: u32, grace: Duration, asks: bool) {
         let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
             .unwrap_or(u64::MAX / 4)
             .min(u64::MAX / 4);
@@ -235,7 +235,7 @@ impl ForkServer {
                 ending.kill_at = kill_at;
             }
             Some(_) => {}
-            None => endings.push(Ending {
+            None => endings.push(WorkerEnding {
                 who: (slot, pid),
                 kill_at,
                 sent: None,
@@ -291,7 +291,7 @@ impl ForkServer {
 
     /// Asks whether it is there, unless it still has to answer, or has just answered and no caller
     /// waits for it.
-    fn ask(&self, state: &mut State, now: Instant) {
+    fn ask(&self, state: &mut ClientState, now: Instant) {
         let watch = &mut state.watch;
         let lately = watch.asked_at.is_some_and(|at| now < at + LOOK);
         if watch.unanswered.is_some() || lately && watch.endings.is_empty() {
@@ -306,7 +306,7 @@ impl ForkServer {
     }
 
     /// Forgets those that have ended.
-    fn look_at_lists(&self, state: &mut State) {
+    fn look_at_lists(&self, state: &mut ClientState) {
         let mut watch = std::mem::take(&mut state.watch);
         let lives = |who: Who| !self.exit_table.has_ended(who.0) && state.is_worker(who);
         watch.detached.retain(|&who| lives(who));
@@ -316,14 +316,14 @@ impl ForkServer {
         state.watch = watch;
     }
 
-    fn next_look(&self, state: &State, now: Instant) -> Duration {
+    fn next_look(&self, state: &ClientState, now: Instant) -> Duration {
         let watch = &state.watch;
         let soonest = watch.endings.iter().map(|ending| match ending {
-            Ending {
+            WorkerEnding {
                 sent: Some(Signal::KILL),
                 ..
             } => AT_ONCE,
-            Ending {
+            WorkerEnding {
                 kill_at: Some(at), ..
             } => at.saturating_duration_since(now).clamp(SOON, LOOK),
             _ => LOOK,
@@ -334,14 +334,14 @@ impl ForkServer {
     }
 
     /// Whether it does not do what it is told.
-    fn stalls(&self, state: &State) -> bool {
+    fn stalls(&self, state: &ClientState) -> bool {
         let unanswered = state.watch.unanswered;
         unanswered.is_some_and(|(_, since)| since >= STALLS) || process::is_stopped(self.pid)
     }
 
     /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are
     /// dead.
-    fn look_at_endings(&self, state: &mut State, now: Instant) -> Vec<Who> {
+    fn look_at_endings(&self, state: &mut ClientState, now: Instant) -> Vec<Who> {
         if state.watch.endings.is_empty() || !self.stalls(state) {
             return Vec::new();
         }
@@ -359,7 +359,7 @@ impl ForkServer {
     }
 
     /// `true`: it is dead.
-    fn end_from_here(&self, ending: &mut Ending, now: Instant) -> bool {
+    fn end_from_here(&self, ending: &mut WorkerEnding, now: Instant) -> bool {
         let (slot, pid) = ending.who;
         // It is a zombie, or was.
         if self.exit_table.is_reaped(slot) {

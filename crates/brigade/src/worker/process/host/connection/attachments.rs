@@ -8,7 +8,7 @@ use super::{Attachment, FdSocketState, NotNow, WorkerConnection};
 use crate::sys::error::errno_of;
 use crate::task::entry::Plan;
 use crate::worker::process::ipc::fd_socket;
-use crate::worker::process::ipc::order::{Numbers, Order, Payload};
+use crate::worker::process::ipc::order::{ContextNumbers, Order, Payload};
 
 impl WorkerConnection {
     /// Writes a task with descriptors.
@@ -88,7 +88,7 @@ impl WorkerConnection {
         &mut self,
         numbers: impl Iterator<Item = u64>,
     ) -> Result<(), NotNow> {
-        self.push(Order::KeepContexts(Numbers::write(
+        self.push(Order::KeepContexts(ContextNumbers::write(
             numbers,
             &mut Vec::new(),
         )))

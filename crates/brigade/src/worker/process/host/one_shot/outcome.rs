@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::worker::{Found, Held, Worker};
+use super::worker::{HeldEnd, OneShotWorker, WaitOutcome};
 use crate::JoinError;
 use crate::sys::value_file::ValueFile;
 use crate::task::name::TaskName;
@@ -18,17 +18,17 @@ pub(super) enum Stored {
 }
 
 /// The encoded result of a task, and its descriptors; or why there is none.
-pub(super) type Outcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
+pub(super) type EncodedOutcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 
-impl Worker {
+impl OneShotWorker {
     /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
     pub(super) fn conclude(
         &mut self,
-        found: Found,
+        found: WaitOutcome,
         frame: Vec<u8>,
         deadline: Option<Instant>,
         name: &TaskName,
-    ) -> Option<Outcome> {
+    ) -> Option<EncodedOutcome> {
         let undeliverable = |why: &str| JoinError::Undeliverable(format!("task `{name}`: {why}"));
         if self.ends.mailbox().is_unflushed() {
             crate::trace::warn!(
@@ -39,14 +39,16 @@ impl Worker {
             );
         }
         let tag = match found {
-            Found::Reply(tag) => tag,
-            Found::Ended => return self.crashed(deadline, name),
+            WaitOutcome::Reply(tag) => tag,
+            WaitOutcome::Ended => return self.crashed(deadline, name),
             // Garbage in the mailbox of a worker that has ended by itself: the kernel's word says
             // more.
-            Found::Corrupt if self.server.exit_table.has_ended(self.slot) => {
+            WaitOutcome::Corrupt if self.server.exit_table.has_ended(self.slot) => {
                 return self.crashed(deadline, name);
             }
-            Found::Corrupt | Found::TimedOut => return self.broke_protocol(deadline, name),
+            WaitOutcome::Corrupt | WaitOutcome::TimedOut => {
+                return self.broke_protocol(deadline, name);
+            }
         };
         let ended = match tag.read(&frame) {
             Reply::Returned(_) => Ok((Stored::Here(frame), Vec::new())),
@@ -55,7 +57,7 @@ impl Worker {
                     Ok(request_number) => request_number,
                     Err(e) => return Some(Err(not_received(name, &e))),
                 };
-                self.held = Some(Held::FdSocket {
+                self.held = Some(HeldEnd::FdSocket {
                     tag,
                     frame,
                     request_number,
@@ -88,11 +90,11 @@ impl Worker {
         &mut self,
         deadline: Option<Instant>,
         name: &TaskName,
-    ) -> Option<Outcome> {
+    ) -> Option<EncodedOutcome> {
         match self.held.take()? {
-            Held::Gone(lied) => {
+            HeldEnd::Gone(lied) => {
                 if !self.wait_ended(deadline) {
-                    self.held = Some(Held::Gone(lied));
+                    self.held = Some(HeldEnd::Gone(lied));
                     return None;
                 }
                 if let Some(why) = self.why_not_started() {
@@ -106,14 +108,14 @@ impl Worker {
                     evidence.into_crash(name.clone(), symbols)
                 })))
             }
-            Held::FdSocket {
+            HeldEnd::FdSocket {
                 tag,
                 frame,
                 request_number,
             } => {
                 let Some(fd_socket) = self.server.wait_for_fd_socket(request_number, deadline)
                 else {
-                    self.held = Some(Held::FdSocket {
+                    self.held = Some(HeldEnd::FdSocket {
                         tag,
                         frame,
                         request_number,
@@ -155,15 +157,19 @@ impl Worker {
         }
     }
 
-    fn crashed(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
-        self.held = Some(Held::Gone(false));
+    fn crashed(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<EncodedOutcome> {
+        self.held = Some(HeldEnd::Gone(false));
         self.release(deadline, name)
     }
 
     /// It broke the protocol: it is ended, and nothing that it said is believed.
-    fn broke_protocol(&mut self, deadline: Option<Instant>, name: &TaskName) -> Option<Outcome> {
+    fn broke_protocol(
+        &mut self,
+        deadline: Option<Instant>,
+        name: &TaskName,
+    ) -> Option<EncodedOutcome> {
         self.kill(Duration::ZERO);
-        self.held = Some(Held::Gone(true));
+        self.held = Some(HeldEnd::Gone(true));
         self.release(deadline, name)
     }
 }

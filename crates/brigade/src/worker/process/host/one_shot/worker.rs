@@ -27,7 +27,7 @@ const TRIES: u32 = 8;
 const ATTACHMENT: u64 = 0;
 
 /// A worker with a task of ours.
-pub(super) struct Worker {
+pub(super) struct OneShotWorker {
     pub(super) server: Arc<ForkServer>,
     pub(super) slot: u32,
     pub(super) pid: u32,
@@ -35,14 +35,14 @@ pub(super) struct Worker {
     /// Whether it was given its task. Otherwise it will never have one.
     task_sent: bool,
     /// What it has said of its end, where that cannot be told yet.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldEnd>,
     /// Its only reply was taken.
     pub(super) replied: bool,
 }
 
 /// What a wait for a worker found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum WaitOutcome {
     /// A reply, which was taken.
     Reply(ReplyTag),
     Ended,
@@ -51,7 +51,7 @@ pub(super) enum Found {
 }
 
 /// An end that is known, and waits for the fork server.
-pub(super) enum Held {
+pub(super) enum HeldEnd {
     /// A reply, of which a part comes through the descriptor socket, which was asked for with this
     /// request_number.
     FdSocket {
@@ -63,7 +63,7 @@ pub(super) enum Held {
     Gone(bool),
 }
 
-impl Drop for Worker {
+impl Drop for OneShotWorker {
     fn drop(&mut self) {
         if !self.server.is_ours() {
             return;
@@ -71,7 +71,7 @@ impl Drop for Worker {
         if !self.task_sent {
             self.kill(Duration::ZERO);
         }
-        if let Some(Held::FdSocket { request_number, .. }) = self.held {
+        if let Some(HeldEnd::FdSocket { request_number, .. }) = self.held {
             self.server.forget_fd_socket(request_number);
         }
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
@@ -114,17 +114,17 @@ fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
 }
 
 /// An encoded input.
-pub(super) enum Input<'a> {
+pub(super) enum OneShotInput<'a> {
     Bytes(&'a [u8]),
     /// In a memory file, so many bytes.
     File(OwnedFd, u64),
 }
 
-impl Worker {
+impl OneShotWorker {
     /// One that has nothing to do yet.
-    pub(super) fn take(of: Origin<'_>) -> io::Result<Worker> {
+    pub(super) fn take(of: Origin<'_>) -> io::Result<OneShotWorker> {
         let (server, SpareWorker { slot, pid, mailbox }) = take_worker(of)?;
-        Ok(Worker {
+        Ok(OneShotWorker {
             server,
             slot,
             pid,
@@ -162,25 +162,25 @@ impl Worker {
     pub(super) fn give(
         &mut self,
         plan: Plan,
-        input: Input<'_>,
+        input: OneShotInput<'_>,
         mut descriptors: Vec<OwnedFd>,
     ) -> io::Result<()> {
         self.write(Order::Plan(plan))?;
         let input = match input {
-            Input::Bytes(bytes) if bytes.len() > INLINE_MAX => {
-                Input::File(attachment::file_of(&[bytes])?, bytes.len() as u64)
+            OneShotInput::Bytes(bytes) if bytes.len() > INLINE_MAX => {
+                OneShotInput::File(attachment::file_of(&[bytes])?, bytes.len() as u64)
             }
             input => input,
         };
         let attachment = ATTACHMENT;
         let payload = match input {
-            Input::File(file, len) => {
+            OneShotInput::File(file, len) => {
                 descriptors.insert(0, file);
                 self.send_attachment(&descriptors)?;
                 Payload::Large { attachment, len }
             }
-            Input::Bytes(bytes) if descriptors.is_empty() => Payload::Inline(bytes),
-            Input::Bytes(bytes) => {
+            OneShotInput::Bytes(bytes) if descriptors.is_empty() => Payload::Inline(bytes),
+            OneShotInput::Bytes(bytes) => {
                 self.send_attachment(&descriptors)?;
                 Payload::Accompanied { attachment, bytes }
             }
@@ -220,7 +220,7 @@ impl Worker {
         let other = |what: &str| RemoteError::other(what);
         let found = self.next_reply(&mut frame, None);
         let reply = match found {
-            Found::Reply(tag) => Some(tag.read(&frame)),
+            WaitOutcome::Reply(tag) => Some(tag.read(&frame)),
             _ => None,
         };
         match reply {
@@ -242,18 +242,22 @@ impl Worker {
     }
 
     /// What there is, without waiting.
-    pub(super) fn look(&mut self, frame: &mut Vec<u8>) -> Option<Found> {
+    pub(super) fn look(&mut self, frame: &mut Vec<u8>) -> Option<WaitOutcome> {
         // Asked before the ring: what it said last, it said before it ended.
         let ended = self.server.exit_table.has_ended(self.slot);
         match reply::pop(&mut self.ends.replies, frame) {
-            Ok(Some(tag)) => Some(Found::Reply(tag)),
-            Err(_) => Some(Found::Corrupt),
-            Ok(None) => ended.then_some(Found::Ended),
+            Ok(Some(tag)) => Some(WaitOutcome::Reply(tag)),
+            Err(_) => Some(WaitOutcome::Corrupt),
+            Ok(None) => ended.then_some(WaitOutcome::Ended),
         }
     }
 
     /// The next reply, or the worker's end.
-    pub(super) fn next_reply(&mut self, frame: &mut Vec<u8>, deadline: Option<Instant>) -> Found {
+    pub(super) fn next_reply(
+        &mut self,
+        frame: &mut Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> WaitOutcome {
         let mut may_spin = spin::pays() && self.ends.mailbox().runs_elsewhere();
         loop {
             if let Some(found) = self.look(frame) {
@@ -270,7 +274,7 @@ impl Worker {
             if let Some(alive) = self.server.exit_table.still_alive(self.slot) {
                 let woken = self.ends.replies.sleep_or(alive, deadline);
                 if woken == futex::Wake::TimedOut && !self.is_finished() {
-                    return Found::TimedOut;
+                    return WaitOutcome::TimedOut;
                 }
             }
         }
