@@ -31,7 +31,7 @@ impl Symbols {
 
     /// The calls at `address`, innermost first: more than one where functions were inlined. The
     /// last is the function itself.
-    fn calls(&self, address: usize) -> Vec<Call> {
+    fn calls(&self, address: usize) -> Vec<NamedCall> {
         match known(address) {
             calls if calls.is_empty() => vec![(format!("{address:#x}"), None)],
             calls => calls,
@@ -40,7 +40,7 @@ impl Symbols {
 }
 
 #[cfg(feature = "backtrace")]
-fn known(address: usize) -> Vec<Call> {
+fn known(address: usize) -> Vec<NamedCall> {
     let mut calls = Vec::new();
     // It takes what it is given for the address after a call.
     backtrace::resolve((address + 1) as *mut _, |symbol| {
@@ -58,6 +58,6 @@ fn known(address: usize) -> Vec<Call> {
 }
 
 #[cfg(not(feature = "backtrace"))]
-fn known(_: usize) -> Vec<Call> {
+fn known(_: usize) -> Vec<NamedCall> {
     Vec::new()
 }
