@@ -5,7 +5,6 @@ mod locks;
 
 use std::fs::File;
 use std::io::Read;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,7 @@
 //! Locks whose memory a peer has written over.
 
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
