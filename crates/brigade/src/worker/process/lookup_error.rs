@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a [`Program`] has no such task.
+/// Why a [`Program`](crate::process::Program) has no such task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
@@ -19,7 +19,7 @@ pub enum LookupError {
     Program(#[from] io::Error),
 }
 
-/// A task that a [`Program`] does not export.
+/// A task that a [`Program`](crate::process::Program) does not export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchTask {
     pub(crate) program: PathBuf,
@@ -52,7 +52,7 @@ impl fmt::Display for NoSuchTask {
 
 impl std::error::Error for NoSuchTask {}
 
-/// A task that a [`Program`] exports with other types.
+/// A task that a [`Program`](crate::process::Program) exports with other types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherTypes {
     pub(crate) program: PathBuf,
