@@ -78,6 +78,15 @@ fn meanwhile<R>(file: &OwnedFd, writes: &[(u64, [u8; 8])], f: impl FnOnce() -> R
     })
 }
 
+/// Memory of this length, as two processes share it: its file, a mapping of it, and the file again,
+/// to be written to as a peer would.
+fn shared_memory(len: usize) -> Option<(OwnedFd, Mapping, File)> {
+    let file = sized_memfd("fuzz", len).ok()?;
+    let mapping = Mapping::writable(&file, len).ok()?;
+    let raw = File::from(file.try_clone().ok()?);
+    Some((file, mapping, raw))
+}
+
 fn writes(script: &mut Script<'_>, len: usize) -> Vec<(u64, [u8; 8])> {
     (0..script.below(6))
         .map(|_| (script.below(len / 8 - 1) as u64 * 8, script.word()))
@@ -93,13 +102,7 @@ pub fn ring(data: &[u8]) {
     };
     const LEN: usize = 4096 + 1024;
     let mut script = Script(data);
-    let Ok(file) = sized_memfd("fuzz", LEN) else {
-        return;
-    };
-    let (Ok(mapping), Ok(raw)) = (
-        Mapping::writable(&file, LEN),
-        file.try_clone().map(File::from),
-    ) else {
+    let Some((file, mapping, raw)) = shared_memory(LEN) else {
         return;
     };
     // The counts, and the wake socket.

@@ -12,8 +12,9 @@ use crate::report::{Row, figure};
 use crate::rounds::{Contender, microseconds, take_turns};
 use crate::rows;
 
-/// So many tasks at once, each of which waits for so long: as requests to a slow server do.
+/// How many tasks are submitted at once.
 const TASKS: u32 = 64;
+/// How long each of them waits, as a request to a slow server does.
 const LENGTH: Duration = Duration::from_millis(20);
 const MOST: usize = 16;
 

@@ -16,7 +16,7 @@ pub(super) enum Verdict {
     CrashesInThreads,
     /// A task ran over its limit of time, alone or in threads together.
     Hangs,
-    /// It leaves so many bytes behind.
+    /// Each task leaves memory behind in its worker: this number of bytes.
     Leaks(u64),
     /// What it takes or gives cannot be carried to another process.
     CannotBeCarried,

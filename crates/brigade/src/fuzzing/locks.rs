@@ -1,26 +1,19 @@
 //! Locks whose memory a peer has written over.
 
-use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{SOON, Script, meanwhile};
+use super::{SOON, Script, meanwhile, shared_memory};
 use crate::sync::{Barrier, Condvar, Mutex, Once, RwLock, Semaphore};
-use crate::sys::mapping::{Mapping, sized_memfd};
+use crate::sys::mapping::Mapping;
 
 /// What is in a lock's words, as a peer may have left it, and as it changes. Only calls that wait
 /// for a time.
 pub fn locks(data: &[u8]) {
     const LEN: usize = 4096;
     let mut script = Script(data);
-    let Ok(file) = sized_memfd("fuzz", LEN) else {
-        return;
-    };
-    let (Ok(mapping), Ok(raw)) = (
-        Mapping::writable(&file, LEN),
-        file.try_clone().map(File::from),
-    ) else {
+    let Some((file, mapping, raw)) = shared_memory(LEN) else {
         return;
     };
     let which = script.byte();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Pool;
 use super::backend::Backend;
-use super::policy::task_options::TaskOptions;
+use super::policy::task_options::BuilderOptions;
 use super::thread::Callable;
 use crate::{JoinHandle, Message};
 
@@ -44,8 +44,7 @@ use crate::{JoinHandle, Message};
 pub struct TaskBuilder<'p, A, R> {
     pool: &'p Pool,
     task: fn(A) -> R,
-    options: TaskOptions,
-    cancels_on_drop: bool,
+    options: BuilderOptions,
 }
 
 impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
@@ -53,8 +52,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
         TaskBuilder {
             pool,
             task,
-            options: TaskOptions::NONE,
-            cancels_on_drop: false,
+            options: BuilderOptions::NONE,
         }
     }
 
@@ -64,7 +62,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.options.timeout = Some(time);
+        self.options.task.timeout = Some(time);
         self
     }
 
@@ -83,7 +81,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     ///
     /// *Default: none.*
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.options.deadline = Some(at);
+        self.options.task.deadline = Some(at);
         self
     }
 
@@ -92,7 +90,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn retries(mut self, times: u32) -> Self {
-        self.options.retries = Some(times);
+        self.options.task.retries = Some(times);
         self
     }
 
@@ -101,7 +99,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     ///
     /// *Default: it runs on, detached.*
     pub fn cancel_on_drop(mut self) -> Self {
-        self.cancels_on_drop = true;
+        self.options.cancels_on_drop = true;
         self
     }
 
@@ -110,11 +108,11 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     pub fn submit(self, input: A) -> JoinHandle<R> {
         let handle = match &self.pool.backend {
             Backend::Thread(pool) => {
-                pool.submit_as(Callable::Plain(self.task), input, self.options)
+                pool.submit_as(Callable::Plain(self.task), input, self.options.task)
             }
-            Backend::Process(pool) => pool.submit_as(self.task, input, self.options),
+            Backend::Process(pool) => pool.submit_as(self.task, input, self.options.task),
         };
-        self.handle(handle)
+        self.options.apply_to(handle)
     }
 
     /// Gives the pool the task, unless its queue is at its limit, as [`Pool::try_submit`] does.
@@ -125,30 +123,19 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
         let handle = match &self.pool.backend {
             Backend::Thread(pool) => {
-                pool.try_submit_as(Callable::Plain(self.task), input, self.options)
+                pool.try_submit_as(Callable::Plain(self.task), input, self.options.task)
             }
-            Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options),
+            Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options.task),
         };
-        handle.map(|handle| self.handle(handle))
-    }
-
-    fn handle(&self, handle: JoinHandle<R>) -> JoinHandle<R> {
-        if self.cancels_on_drop {
-            handle.cancel_on_drop()
-        } else {
-            handle
-        }
+        handle.map(|handle| self.options.apply_to(handle))
     }
 }
 
 impl<A, R> fmt::Debug for TaskBuilder<'_, A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskBuilder")
-            .field("pool", self.pool)
-            .field("timeout", &self.options.timeout)
-            .field("deadline", &self.options.deadline)
-            .field("retries", &self.options.retries)
-            .field("cancel_on_drop", &self.cancels_on_drop)
+        let mut fields = f.debug_struct("TaskBuilder");
+        self.options
+            .show(fields.field("pool", self.pool))
             .finish_non_exhaustive()
     }
 }

@@ -147,7 +147,9 @@ fn a_deadline_that_passes_in_the_list_costs_no_worker() {
         is_timed_out(join(late.expect("its worker lives")), false);
         // And one that runs over it: its worker is gone.
         let endless = worker.task_mut(|_: &mut Vec<u32>, begun| for_ever(begun));
-        let endless = endless.deadline(soon()).submit(Count::new());
+        // Late enough that it has begun by then on a machine that is busy, too.
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let endless = endless.deadline(deadline).submit(Count::new());
         is_timed_out(join(endless.expect("its worker lives")), true);
         assert!(worker.submit_mut(push, 5).is_err());
     });

@@ -18,6 +18,11 @@ fn soon() -> Instant {
     Instant::now() + SHORT
 }
 
+/// So late that a task has begun by then on a machine that is busy, too.
+fn after_it_has_begun() -> Instant {
+    Instant::now() + Duration::from_secs(2)
+}
+
 fn timeout_of<R: std::fmt::Debug>(ended: Result<R, JoinError>) -> Timeout {
     match ended {
         Err(JoinError::TimedOut(over)) => over,
@@ -151,7 +156,7 @@ fn a_task_runs_no_longer_than_until_its_deadline() {
         let late = pool
             .task(for_ever)
             .retries(3)
-            .deadline(soon())
+            .deadline(after_it_has_begun())
             .submit(begun.clone());
         let over = timeout_of(join(late));
         assert!(over.had_begun());
@@ -309,7 +314,10 @@ fn dies(_: u32) -> u32 {
 fn a_task_that_dies_again_and_again_ends_at_its_deadline() {
     processes(|| {
         let pool = pool(Kind::Process, 2);
-        let task = pool.task(dies).retries(u32::MAX).deadline(soon());
+        let task = pool
+            .task(dies)
+            .retries(u32::MAX)
+            .deadline(after_it_has_begun());
         let over = timeout_of(join(task.submit(1)));
         assert!(over.had_begun(), "{over}");
         works(&pool);

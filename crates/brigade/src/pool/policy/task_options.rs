@@ -1,6 +1,9 @@
 //! What one task has otherwise than its pool.
 
+use std::fmt::DebugStruct;
 use std::time::{Duration, Instant};
+
+use crate::JoinHandle;
 
 /// A timeout of so much is none: no clock says when it ends.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -50,6 +53,41 @@ impl<I> TaskOptions<I> {
             deadline: self.deadline.map(by),
             retries: self.retries,
         }
+    }
+}
+
+/// What the builder of a task was told: the same for each kind of them.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) struct BuilderOptions {
+    pub(in crate::pool) task: TaskOptions,
+    pub(in crate::pool) cancels_on_drop: bool,
+}
+
+impl BuilderOptions {
+    pub(in crate::pool) const NONE: BuilderOptions = BuilderOptions {
+        task: TaskOptions::NONE,
+        cancels_on_drop: false,
+    };
+
+    /// The handle of the task that was submitted, as it is to be.
+    pub(in crate::pool) fn apply_to<R>(self, handle: JoinHandle<R>) -> JoinHandle<R> {
+        if self.cancels_on_drop {
+            handle.cancel_on_drop()
+        } else {
+            handle
+        }
+    }
+
+    /// As fields of the builder.
+    pub(in crate::pool) fn show<'a, 'b, 'f>(
+        &self,
+        fields: &'f mut DebugStruct<'a, 'b>,
+    ) -> &'f mut DebugStruct<'a, 'b> {
+        fields
+            .field("timeout", &self.task.timeout)
+            .field("deadline", &self.task.deadline)
+            .field("retries", &self.task.retries)
+            .field("cancel_on_drop", &self.cancels_on_drop)
     }
 }
 

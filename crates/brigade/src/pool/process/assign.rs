@@ -290,8 +290,8 @@ impl Dispatcher {
         false
     }
 
-    /// Takes the next task that a slot may be given out of the queue, or so many tasks of it.
-    /// Ends those on the way there that are not to run any more.
+    /// Takes from the queue the first task that this slot may run; of a batch, its first `most`
+    /// tasks. Tasks before it that are not to run any more are ended.
     #[inline]
     fn next_for(
         &mut self,

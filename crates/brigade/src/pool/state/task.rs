@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::StatePool;
-use crate::pool::policy::task_options::TaskOptions;
+use crate::pool::policy::task_options::BuilderOptions;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use crate::pool::process;
 use crate::pool::thread::Callable;
@@ -56,8 +56,7 @@ impl<S: 'static, A: Message, R: Message> StateTask<S, A, R> {
 pub struct StateTaskBuilder<'p, S, A, R> {
     pool: &'p StatePool<S>,
     task: StateTask<S, A, R>,
-    options: TaskOptions,
-    cancels_on_drop: bool,
+    options: BuilderOptions,
 }
 
 impl<S: 'static> StatePool<S> {
@@ -98,8 +97,7 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
         StateTaskBuilder {
             pool,
             task,
-            options: TaskOptions::NONE,
-            cancels_on_drop: false,
+            options: BuilderOptions::NONE,
         }
     }
 
@@ -107,7 +105,7 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.options.timeout = Some(time);
+        self.options.task.timeout = Some(time);
         self
     }
 
@@ -116,7 +114,7 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
     ///
     /// *Default: none.*
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.options.deadline = Some(at);
+        self.options.task.deadline = Some(at);
         self
     }
 
@@ -126,7 +124,7 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn retries(mut self, times: u32) -> Self {
-        self.options.retries = Some(times);
+        self.options.task.retries = Some(times);
         self
     }
 
@@ -135,15 +133,15 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
     ///
     /// *Default: it runs on, detached.*
     pub fn cancel_on_drop(mut self) -> Self {
-        self.cancels_on_drop = true;
+        self.options.cancels_on_drop = true;
         self
     }
 
     /// Gives the pool the task, as [`StatePool::submit`] does.
     #[track_caller]
     pub fn submit(self, input: A) -> JoinHandle<R> {
-        let handle = self.pool.submit_as(self.task, input, self.options);
-        self.handle(handle)
+        let handle = self.pool.submit_as(self.task, input, self.options.task);
+        self.options.apply_to(handle)
     }
 
     /// Gives the pool the task, unless its queue is at its limit, as [`StatePool::try_submit`]
@@ -153,27 +151,16 @@ impl<'p, S: 'static, A: Message, R: Message> StateTaskBuilder<'p, S, A, R> {
     /// The input, which was not taken.
     #[track_caller]
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
-        let handle = self.pool.try_submit_as(self.task, input, self.options);
-        handle.map(|handle| self.handle(handle))
-    }
-
-    fn handle(&self, handle: JoinHandle<R>) -> JoinHandle<R> {
-        if self.cancels_on_drop {
-            handle.cancel_on_drop()
-        } else {
-            handle
-        }
+        let handle = self.pool.try_submit_as(self.task, input, self.options.task);
+        handle.map(|handle| self.options.apply_to(handle))
     }
 }
 
 impl<S, A, R> fmt::Debug for StateTaskBuilder<'_, S, A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateTaskBuilder")
-            .field("pool", self.pool)
-            .field("timeout", &self.options.timeout)
-            .field("deadline", &self.options.deadline)
-            .field("retries", &self.options.retries)
-            .field("cancel_on_drop", &self.cancels_on_drop)
+        let mut fields = f.debug_struct("StateTaskBuilder");
+        self.options
+            .show(fields.field("pool", self.pool))
             .finish_non_exhaustive()
     }
 }

@@ -297,15 +297,10 @@ impl<A, R> MapJobState<A, R> {
         self.done_count >= self.wanted || self.has_results() && is_last()
     }
 
-    /// The iterator, which has read so many inputs whose results it has not got, sleeps for some of
-    /// them: of long tasks for one, of short ones for so many that it need not be woken often, and
-    /// no more than half, so that the workers have something to do until it has read more.
+    /// The iterator goes to sleep until there are [`wanted`] results. Gives how many these are.
+    /// `ahead`: how many inputs it has read whose results it has not taken.
     pub(super) fn want(&mut self, ahead: usize, workers: usize) -> usize {
-        let at_once = |task_time: TaskTime| task_time.tasks_in(WAKE_TIME, WAKE_LIMITS);
-        let tasks = self.task_time.map_or(1, at_once);
-        self.wanted = (tasks * workers)
-            .min(ahead / 2)
-            .clamp(1, *WAKE_LIMITS.end());
+        self.wanted = wanted(self.task_time, ahead, workers);
         self.wanted
     }
 
@@ -322,6 +317,18 @@ impl<A, R> MapJobState<A, R> {
         inputs.extend(std::mem::take(&mut self.filling).inputs);
         inputs
     }
+}
+
+/// How many results the iterator is woken for: what all workers finish in [`WAKE_TIME`]; one, where
+/// a task takes as long as that, or it is not known how long. No more than half of what is ahead:
+/// the workers run the other half while the iterator takes these and reads more.
+fn wanted(task_time: Option<TaskTime>, ahead: usize, workers: usize) -> usize {
+    let of_one_worker = task_time.map_or(1, |time| time.tasks_in(WAKE_TIME, WAKE_LIMITS));
+    if of_one_worker == 1 {
+        return 1;
+    }
+    let tasks = of_one_worker * workers;
+    tasks.min(ahead / 2).clamp(1, *WAKE_LIMITS.end())
 }
 
 impl<A: Message, R: Message> Work for MapJob<A, R> {
@@ -367,5 +374,22 @@ impl<A: Message, R: Message> CapacityWaiter for MapJob<A, R> {
     fn capacity_freed(&self) {
         lock(&self.state).capacity_signalled = true;
         self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_iterator_is_woken_for_a_millisecond_of_short_tasks_and_for_each_long_one() {
+        let micros = |n: f64| Some(TaskTime::from_nanos(n * 1e3));
+        assert_eq!(wanted(None, 1000, 2), 1, "not known yet");
+        assert_eq!(wanted(micros(10.0), 1000, 2), 200);
+        assert_eq!(wanted(micros(10.0), 320, 2), 160, "half of what is ahead");
+        assert_eq!(wanted(micros(0.01), 100_000, 8), 512);
+        assert_eq!(wanted(micros(1000.0), 1000, 2), 1);
+        assert_eq!(wanted(micros(1e6), 1000, 16), 1);
+        assert_eq!(wanted(micros(10.0), 1, 2), 1, "the last one");
     }
 }

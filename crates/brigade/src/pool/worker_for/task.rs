@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::error::{TrySubmitError, WorkerLost};
 use crate::pool::Pool;
 use crate::pool::backend::Backend;
-use crate::pool::policy::task_options::TaskOptions;
+use crate::pool::policy::keys::NotTaken;
+use crate::pool::policy::task_options::BuilderOptions;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 use crate::pool::process::StatePlan;
 use crate::pool::state::{StatePool, StateTask};
@@ -24,8 +25,7 @@ pub struct KeyedTaskBuilder<'p, A, R> {
     pool: &'p Pool,
     key: u64,
     target: Target<A, R>,
-    options: TaskOptions,
-    cancels_on_drop: bool,
+    options: BuilderOptions,
 }
 
 /// What the task calls.
@@ -44,8 +44,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
             pool,
             key,
             target,
-            options: TaskOptions::NONE,
-            cancels_on_drop: false,
+            options: BuilderOptions::NONE,
         }
     }
 
@@ -73,7 +72,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.options.timeout = Some(time);
+        self.options.task.timeout = Some(time);
         self
     }
 
@@ -83,7 +82,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     ///
     /// *Default: none.*
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.options.deadline = Some(at);
+        self.options.task.deadline = Some(at);
         self
     }
 
@@ -93,7 +92,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     ///
     /// *Default: the pool's.*
     pub fn retries(mut self, times: u32) -> Self {
-        self.options.retries = Some(times);
+        self.options.task.retries = Some(times);
         self
     }
 
@@ -102,7 +101,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     ///
     /// *Default: it runs on, detached.*
     pub fn cancel_on_drop(mut self) -> Self {
-        self.cancels_on_drop = true;
+        self.options.cancels_on_drop = true;
         self
     }
 
@@ -112,27 +111,9 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     /// The worker that had the tasks of this key is gone: the input, which was not taken.
     #[track_caller]
     pub fn submit(self, input: A) -> Result<JoinHandle<R>, WorkerLost<A>> {
-        let (key, options) = (self.key, self.options);
-        let handle = match (&self.pool.backend, self.target) {
-            (Backend::Thread(pool), Target::Plain(task)) => {
-                pool.submit_keyed(key, Callable::Plain(task), input, options)
-            }
-            (Backend::Thread(pool), Target::InThread(task)) => {
-                pool.submit_keyed(key, task, input, options)
-            }
-            (Backend::Process(pool), Target::Plain(task)) => {
-                pool.submit_keyed(key, task, input, options)
-            }
-            #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            (Backend::Process(pool), Target::InProcess(plan)) => {
-                pool.submit_keyed_planned(key, &plan, input, options)
-            }
-            _ => unreachable!("its target is of its pool's kind"),
-        };
-        match handle {
-            Ok(handle) => Ok(finished(handle, self.cancels_on_drop)),
-            Err(input) => Err(WorkerLost { input }),
-        }
+        self.give(input, true).map_err(|why| match why {
+            NotTaken::Lost(input) | NotTaken::Full(input) => WorkerLost { input },
+        })
     }
 
     /// Gives the worker the task, unless the pool's queue is at its limit, as
@@ -143,46 +124,50 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     /// is in it.
     #[track_caller]
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, TrySubmitError<A>> {
-        let (key, options) = (self.key, self.options);
-        let handle = match (&self.pool.backend, self.target) {
-            (Backend::Thread(pool), Target::Plain(task)) => {
-                pool.try_submit_keyed(key, Callable::Plain(task), input, options)
-            }
-            (Backend::Thread(pool), Target::InThread(task)) => {
-                pool.try_submit_keyed(key, task, input, options)
-            }
-            (Backend::Process(pool), Target::Plain(task)) => {
-                pool.try_submit_keyed(key, task, input, options)
-            }
-            #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            (Backend::Process(pool), Target::InProcess(plan)) => {
-                pool.try_submit_keyed_planned(key, &plan, input, options)
-            }
-            _ => unreachable!("its target is of its pool's kind"),
-        };
-        match handle {
-            Ok(handle) => Ok(finished(handle, self.cancels_on_drop)),
-            Err(why) => Err(why.into()),
-        }
+        self.give(input, false).map_err(TrySubmitError::from)
     }
-}
 
-fn finished<R>(handle: JoinHandle<R>, cancels_on_drop: bool) -> JoinHandle<R> {
-    if cancels_on_drop {
-        handle.cancel_on_drop()
-    } else {
-        handle
+    /// Gives the worker the task. `waits`: for room in the pool's queue, so that is never full.
+    #[track_caller]
+    fn give(self, input: A, waits: bool) -> Result<JoinHandle<R>, NotTaken<A>> {
+        let (key, options) = (self.key, self.options.task);
+        let handle = match (&self.pool.backend, self.target) {
+            (Backend::Thread(pool), target) => {
+                let task = match target {
+                    Target::Plain(task) => Callable::Plain(task),
+                    Target::InThread(task) => task,
+                    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+                    Target::InProcess(_) => unreachable!("its target is of its pool's kind"),
+                };
+                match waits {
+                    true => (pool.submit_keyed(key, task, input, options)).map_err(NotTaken::Lost),
+                    false => pool.try_submit_keyed(key, task, input, options),
+                }
+            }
+            (Backend::Process(pool), Target::Plain(task)) => match waits {
+                true => (pool.submit_keyed(key, task, input, options)).map_err(NotTaken::Lost),
+                false => pool.try_submit_keyed(key, task, input, options),
+            },
+            #[cfg(all(target_os = "linux", not(brigade_portable)))]
+            (Backend::Process(pool), Target::InProcess(plan)) => match waits {
+                true => {
+                    (pool.submit_keyed_planned(key, &plan, input, options)).map_err(NotTaken::Lost)
+                }
+                false => pool.try_submit_keyed_planned(key, &plan, input, options),
+            },
+            (Backend::Process(_), Target::InThread(_)) => {
+                unreachable!("its target is of its pool's kind")
+            }
+        };
+        handle.map(|handle| self.options.apply_to(handle))
     }
 }
 
 impl<A, R> fmt::Debug for KeyedTaskBuilder<'_, A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedTaskBuilder")
-            .field("pool", self.pool)
-            .field("timeout", &self.options.timeout)
-            .field("deadline", &self.options.deadline)
-            .field("retries", &self.options.retries)
-            .field("cancel_on_drop", &self.cancels_on_drop)
+        let mut fields = f.debug_struct("KeyedTaskBuilder");
+        self.options
+            .show(fields.field("pool", self.pool))
             .finish_non_exhaustive()
     }
 }

@@ -39,3 +39,46 @@ fn left_over_and_missing_bytes_are_errors() {
             .contains("decoded")
     );
 }
+
+/// Messages that use one variant's name have a way of their own into the table of names and out of
+/// it: what is there is what the README says, however long the name is.
+#[test]
+fn one_variant_and_one_struct_are_written_as_many_are() {
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct At {
+        x: u8,
+    }
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Move {
+        Stay,
+        To(At),
+    }
+    let encoded = |value: &Move| {
+        let mut bytes = Vec::new();
+        encode(value, &mut bytes).expect("encodes");
+        assert_eq!(back::<Move, Move>(value).as_ref(), Ok(value));
+        bytes
+    };
+    let stay = [&[0x81, 0xc0][..], b"Stay", &[4, 0, 1, 0, 0, 0]].concat();
+    assert_eq!(encoded(&Move::Stay), stay);
+    let to = [
+        &[0x81, 0xd0, 0xa0, 7][..],
+        b"To",
+        &[1, 1],
+        b"x",
+        &[2, 0, 5, 0, 1, 0, 1, 0],
+    ];
+    assert_eq!(encoded(&Move::To(At { x: 7 })), to.concat());
+    // What a peer says of where the names end may be anything.
+    for bytes in [stay, to.concat()] {
+        for at in bytes.len() - 8..bytes.len() {
+            for byte in 0..=u8::MAX {
+                let mut other = bytes.clone();
+                other[at] = byte;
+                if other != bytes {
+                    let _ = decode::<Move>(&other, Vec::new());
+                }
+            }
+        }
+    }
+}

@@ -27,6 +27,27 @@ fn parsed<'de, T: FromStr, V: Visitor<'de>>(
     }
 }
 
+/// Calls a macro with what serde asks for a number, or a truth, and what that is.
+macro_rules! for_each_scalar {
+    ($with:ident) => {
+        $with! {
+            deserialize_bool visit_bool bool;
+            deserialize_u8 visit_u8 u8;
+            deserialize_u16 visit_u16 u16;
+            deserialize_u32 visit_u32 u32;
+            deserialize_u64 visit_u64 u64;
+            deserialize_u128 visit_u128 u128;
+            deserialize_i8 visit_i8 i8;
+            deserialize_i16 visit_i16 i16;
+            deserialize_i32 visit_i32 i32;
+            deserialize_i64 visit_i64 i64;
+            deserialize_i128 visit_i128 i128;
+            deserialize_f32 visit_f32 f32;
+            deserialize_f64 visit_f64 f64;
+        }
+    };
+}
+
 macro_rules! from_text {
     ($($deserialize:ident $visit:ident $type:ty;)*) => {
         $(fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -68,21 +89,7 @@ impl<'de> de::Deserializer<'de> for Name<'de> {
         de::value::BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
     }
 
-    from_text! {
-        deserialize_bool visit_bool bool;
-        deserialize_u8 visit_u8 u8;
-        deserialize_u16 visit_u16 u16;
-        deserialize_u32 visit_u32 u32;
-        deserialize_u64 visit_u64 u64;
-        deserialize_u128 visit_u128 u128;
-        deserialize_i8 visit_i8 i8;
-        deserialize_i16 visit_i16 i16;
-        deserialize_i32 visit_i32 i32;
-        deserialize_i64 visit_i64 i64;
-        deserialize_i128 visit_i128 i128;
-        deserialize_f32 visit_f32 f32;
-        deserialize_f64 visit_f64 f64;
-    }
+    for_each_scalar!(from_text);
 
     serde::forward_to_deserialize_any! {
         char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
@@ -158,21 +165,7 @@ impl<'de> de::Deserializer<'de> for MapKey<'_, 'de, '_> {
         true
     }
 
-    numbers! {
-        deserialize_bool visit_bool bool;
-        deserialize_u8 visit_u8 u8;
-        deserialize_u16 visit_u16 u16;
-        deserialize_u32 visit_u32 u32;
-        deserialize_u64 visit_u64 u64;
-        deserialize_u128 visit_u128 u128;
-        deserialize_i8 visit_i8 i8;
-        deserialize_i16 visit_i16 i16;
-        deserialize_i32 visit_i32 i32;
-        deserialize_i64 visit_i64 i64;
-        deserialize_i128 visit_i128 i128;
-        deserialize_f32 visit_f32 f32;
-        deserialize_f64 visit_f64 f64;
-    }
+    for_each_scalar!(numbers);
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
