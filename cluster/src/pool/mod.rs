@@ -75,6 +75,26 @@ struct Remote {
     types: Mutex<HashMap<&'static str, String>>,
 }
 
+/// An exported function.
+#[derive(Debug)]
+struct Found<A, R> {
+    exported: Exported,
+    /// The hash of its types, for the servers.
+    types: String,
+    function: fn(A) -> R,
+}
+
+// Derived, it would ask this of the types as well.
+impl<A, R> Clone for Found<A, R> {
+    fn clone(&self) -> Self {
+        Found {
+            exported: self.exported,
+            types: self.types.clone(),
+            function: self.function,
+        }
+    }
+}
+
 /// What is asked of one task.
 #[derive(Clone, Debug, Default)]
 struct Asked {
@@ -196,17 +216,27 @@ impl Pool {
     /// [`Undeliverable`](JoinError::Undeliverable). In the last case it may run nevertheless: the
     /// servers may have it, and not have been able to say so.
     #[track_caller]
-    pub fn submit<A: Message, R: Message>(
+    pub fn submit<F, A, R>(
         &self,
-        task: fn(A) -> R,
+        task: F,
         input: A,
-    ) -> impl Future<Output = JoinHandle<R>> + Send + use<A, R> {
+    ) -> impl Future<Output = JoinHandle<R>> + Send + use<F, A, R>
+    where
+        F: Fn(A) -> R + 'static,
+        A: Message,
+        R: Message,
+    {
         self.task(task).submit(input)
     }
 
     /// A task that has something otherwise than its pool: a timeout, a deadline, a trace context.
-    pub fn task<A: Message, R: Message>(&self, task: fn(A) -> R) -> TaskBuilder<A, R> {
-        TaskBuilder::new(self.clone(), task)
+    pub fn task<F, A, R>(&self, task: F) -> TaskBuilder<A, R>
+    where
+        F: Fn(A) -> R + 'static,
+        A: Message,
+        R: Message,
+    {
+        TaskBuilder::new(self.clone(), self.find(task))
     }
 
     /// The same, unless the queue is full.
@@ -214,19 +244,25 @@ impl Pool {
     /// # Errors
     /// The input, which was not taken.
     #[track_caller]
-    pub fn try_submit<A: Message, R: Message>(
+    pub fn try_submit<F, A, R>(
         &self,
-        task: fn(A) -> R,
+        task: F,
         input: A,
-    ) -> impl Future<Output = Result<JoinHandle<R>, A>> + Send + use<A, R> {
+    ) -> impl Future<Output = Result<JoinHandle<R>, A>> + Send + use<F, A, R>
+    where
+        F: Fn(A) -> R + 'static,
+        A: Message,
+        R: Message,
+    {
         self.task(task).try_submit(input)
     }
 
     /// Runs the task on each input, and gives the results in the order of the inputs, which are
     /// taken as it goes.
     #[track_caller]
-    pub fn map<A, R, I>(&self, task: fn(A) -> R, inputs: I) -> Results<Result<R, JoinError>>
+    pub fn map<F, A, R, I>(&self, task: F, inputs: I) -> Results<Result<R, JoinError>>
     where
+        F: Fn(A) -> R + 'static,
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
@@ -235,8 +271,9 @@ impl Pool {
         let started = Location::caller();
         let pool = self.clone();
         let in_flight = self.in_flight();
+        let task = self.find(task);
         let run = move |input| {
-            let pool = pool.clone();
+            let (pool, task) = (pool.clone(), task.clone());
             async move {
                 pool.give(task, input, started, Asked::default())
                     .await
@@ -249,12 +286,13 @@ impl Pool {
 
     /// The same, as they come, each with the number of its input.
     #[track_caller]
-    pub fn map_unordered<A, R, I>(
+    pub fn map_unordered<F, A, R, I>(
         &self,
-        task: fn(A) -> R,
+        task: F,
         inputs: I,
     ) -> Results<(usize, Result<R, JoinError>)>
     where
+        F: Fn(A) -> R + 'static,
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
@@ -263,8 +301,9 @@ impl Pool {
         let started = Location::caller();
         let pool = self.clone();
         let in_flight = self.in_flight();
+        let task = self.find(task);
         let run = move |(number, input)| {
-            let pool = pool.clone();
+            let (pool, task) = (pool.clone(), task.clone());
             async move {
                 (
                     number,
@@ -292,17 +331,24 @@ impl Pool {
         reason = "it is that of `map_unordered`, and an error"
     )]
     #[track_caller]
-    pub fn reattach<A: Message, R: Message>(
+    pub fn reattach<F, A, R>(
         &self,
         job: &str,
-        task: fn(A) -> R,
-    ) -> Result<Results<(u64, Result<R, JoinError>)>, Error> {
+        task: F,
+    ) -> Result<Results<(u64, Result<R, JoinError>)>, Error>
+    where
+        F: Fn(A) -> R + 'static,
+        A: Message,
+        R: Message,
+    {
         let started = Location::caller();
         let refused = |why: String| Error::Request {
             what: "reattach",
             why,
         };
-        let (exported, types) = self.find(task).map_err(refused)?;
+        let Found {
+            exported, types, ..
+        } = self.find(task).map_err(refused)?;
         let Backend::Remote(remote) = &*self.0 else {
             return Err(refused("a local pool keeps no results".to_owned()));
         };
@@ -322,18 +368,21 @@ impl Pool {
 
     async fn give<A: Message, R: Message>(
         &self,
-        task: fn(A) -> R,
+        task: Result<Found<A, R>, String>,
         input: A,
         started: &'static Location<'static>,
         asked: Asked,
     ) -> JoinHandle<R> {
         match &*self.0 {
-            Backend::Local(local, _) => match self.find(task) {
-                Ok(_) => JoinHandle::local(local::submit(local, task, input, &asked.options).await),
+            Backend::Local(local, _) => match task {
+                Ok(found) => {
+                    let options = &asked.options;
+                    JoinHandle::local(local::submit(local, found.function, input, options).await)
+                }
                 Err(why) => JoinHandle::refused(why),
             },
             Backend::Remote(remote) => {
-                let encoded = match self.encode(task, &input, asked) {
+                let encoded = match encode(task, &input, asked) {
                     Ok(encoded) => encoded,
                     Err(why) => return JoinHandle::refused(why),
                 };
@@ -346,53 +395,29 @@ impl Pool {
 
     async fn try_give<A: Message, R: Message>(
         &self,
-        task: fn(A) -> R,
+        task: Result<Found<A, R>, String>,
         input: A,
         started: &'static Location<'static>,
         asked: Asked,
     ) -> Result<JoinHandle<R>, A> {
         match &*self.0 {
-            Backend::Local(local, _) => match self.find(task) {
-                Ok(_) => {
-                    local::try_submit(local, task, input, &asked.options).map(JoinHandle::local)
-                }
+            Backend::Local(local, _) => match task {
+                Ok(found) => local::try_submit(local, found.function, input, &asked.options)
+                    .map(JoinHandle::local),
                 Err(why) => Ok(JoinHandle::refused(why)),
             },
-            Backend::Remote(remote) => match self.encode(task, &input, asked) {
+            Backend::Remote(remote) => match encode(task, &input, asked) {
                 Ok(encoded) => remote.give(encoded, false, started).await.ok_or(input),
                 Err(why) => Ok(JoinHandle::refused(why)),
             },
         }
     }
 
-    /// What is sent of a task, or why it cannot be.
-    fn encode<A: Message, R: Message>(
-        &self,
-        task: fn(A) -> R,
-        input: &A,
-        asked: Asked,
-    ) -> Result<Encoded, String> {
-        let (task, types) = self.find(task)?;
-        let options = asked.options;
-        for value in options.trace.iter().flatten() {
-            if !wire::is_trace(value) {
-                return Err(
-                    "its trace context takes 1 to 512 printable characters of ASCII".to_owned(),
-                );
-            }
-        }
-        let input = exported::encode(input).map_err(|why| format!("its input {why}"))?;
-        Ok(Encoded {
-            task,
-            types,
-            input,
-            options,
-            has_to_be_offered: asked.has_to_be_offered,
-        })
-    }
-
-    /// The export of a function, and of which types it is.
-    fn find<A: Message, R: Message>(&self, task: fn(A) -> R) -> Result<(Exported, String), String> {
+    /// What is known of an exported function, or why it cannot be submitted.
+    fn find<F, A: Message, R: Message>(&self, task: F) -> Result<Found<A, R>, String>
+    where
+        F: Fn(A) -> R + 'static,
+    {
         let exported = Exported::find(task).ok_or(
             "the function is not exported: write `brigade::export!(\"name\", function)` beside it",
         )?;
@@ -403,18 +428,25 @@ impl Pool {
                 name.escape_debug()
             ));
         }
+        let elsewhere = "the function is not code of the main program";
+        let found = |types| {
+            Ok(Found {
+                exported,
+                types,
+                function: exported.function().ok_or(elsewhere)?,
+            })
+        };
         let Backend::Remote(remote) = &*self.0 else {
-            return Ok((exported, String::new()));
+            return found(String::new());
         };
         let known = || remote.types.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(types) = known().get(name).cloned() {
-            return Ok((exported, types));
+            return found(types);
         }
         // Not under the lock: it runs the program's own code.
-        let types =
-            wire::types_of(exported).ok_or("the function is not code of the main program")?;
+        let types = wire::types_of(exported).ok_or(elsewhere)?;
         known().insert(name, types.clone());
-        Ok((exported, types))
+        found(types)
     }
 
     fn in_flight(&self) -> usize {
@@ -423,6 +455,33 @@ impl Pool {
             Backend::Remote(remote) => remote.in_flight,
         }
     }
+}
+
+/// What is sent of a task, or why it cannot be.
+fn encode<A: Message, R>(
+    task: Result<Found<A, R>, String>,
+    input: &A,
+    asked: Asked,
+) -> Result<Encoded, String> {
+    let Found {
+        exported, types, ..
+    } = task?;
+    let options = asked.options;
+    for value in options.trace.iter().flatten() {
+        if !wire::is_trace(value) {
+            return Err(
+                "its trace context takes 1 to 512 printable characters of ASCII".to_owned(),
+            );
+        }
+    }
+    let input = exported::encode(input).map_err(|why| format!("its input {why}"))?;
+    Ok(Encoded {
+        task: exported,
+        types,
+        input,
+        options,
+        has_to_be_offered: asked.has_to_be_offered,
+    })
 }
 
 impl Remote {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use brigade::Message;
 
-use super::{Asked, JoinHandle, Pool};
+use super::{Asked, Found, JoinHandle, Pool};
 
 /// One task that has something otherwise than its pool. Made by [`Pool::task`].
 ///
@@ -45,12 +45,12 @@ use super::{Asked, JoinHandle, Pool};
 #[must_use = "it is a task only when it is submitted"]
 pub struct TaskBuilder<A, R> {
     pool: Pool,
-    task: fn(A) -> R,
+    task: Result<Found<A, R>, String>,
     asked: Asked,
 }
 
 impl<A: Message, R: Message> TaskBuilder<A, R> {
-    pub(super) fn new(pool: Pool, task: fn(A) -> R) -> TaskBuilder<A, R> {
+    pub(super) fn new(pool: Pool, task: Result<Found<A, R>, String>) -> TaskBuilder<A, R> {
         TaskBuilder {
             pool,
             task,

@@ -5,7 +5,7 @@
 //! server too, which runs those that come after its own (`fork_server/bootstrap.rs`). Linkers keep
 //! constructors whatever else they leave out, so that no section of names has to be found again.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,10 @@ pub struct Description(Option<Types>);
 #[derive(Debug)]
 struct Types {
     plan: Plan,
-    /// Of the function pointer: which input and which result.
-    pointer: TypeId,
+    /// The function's own type, which no other function has.
+    own: TypeId,
+    /// The `fn(A) -> R`.
+    pointer: Box<dyn Any>,
     input: fn() -> String,
     result: fn() -> String,
 }
@@ -58,14 +60,23 @@ impl Export {
         }
     }
 
-    /// Whether this is the export of that function of the main program.
-    pub(crate) fn is_of<A: Message, R: Message>(&self, plan: Plan) -> bool {
-        let types = (self.describe)().0;
+    /// Whether this is the export of the function that is of that type.
+    pub(crate) fn is_of_type(&self, own: TypeId) -> bool {
+        (self.describe)().0.is_some_and(|types| types.own == own)
+    }
+
+    /// Whether this is the export of the function at the address of that plan.
+    pub(crate) fn is_at<A: Message, R: Message>(&self, plan: Plan) -> bool {
         // The other half of a plan is the address of code that is generic over the types. It is not
         // compared: the compiler may have made an instance of it for each crate.
-        types.is_some_and(|types| {
-            types.plan.task == plan.task && types.pointer == TypeId::of::<fn(A) -> R>()
-        })
+        (self.describe)()
+            .0
+            .is_some_and(|types| types.plan.task == plan.task && types.pointer.is::<fn(A) -> R>())
+    }
+
+    /// The function. `None`: it has other types, or no worker finds it.
+    pub(crate) fn function<A: Message, R: Message>(&self) -> Option<fn(A) -> R> {
+        (self.describe)().0?.pointer.downcast_ref().copied()
     }
 
     /// The [outlines](outline::of) of its types, input and result. `None`: no worker finds it.
@@ -82,13 +93,17 @@ impl Export {
     }
 }
 
-/// Describes a task.
+/// Describes a task: the function by its own type, and the same as a pointer.
 #[doc(hidden)]
-pub fn describe<A: Message, R: Message>(task: fn(A) -> R) -> Description {
+pub fn describe<F, A: Message, R: Message>(_: F, task: fn(A) -> R) -> Description
+where
+    F: Fn(A) -> R + 'static,
+{
     // A function that is not the main program's cannot be found in its workers: it is not offered.
     Description(Plan::of(task).ok().map(|plan| Types {
         plan,
-        pointer: TypeId::of::<fn(A) -> R>(),
+        own: TypeId::of::<F>(),
+        pointer: Box::new(task),
         input: outline::of::<A>,
         result: outline::of::<R>,
     }))

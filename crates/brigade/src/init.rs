@@ -182,7 +182,7 @@ macro_rules! export {
         const _: () = {
             static EXPORT: $crate::__export::Export = $crate::__export::Export::new(
                 $name,
-                || $crate::__export::describe($task),
+                || $crate::__export::describe($task, $task),
                 |input| $crate::__export::run_encoded($task, input),
             );
 

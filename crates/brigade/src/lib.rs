@@ -198,6 +198,7 @@
 //!   was started.
 //! - `clap`: `Kind` is a `clap::ValueEnum`, for a flag of a command line. Off by default.
 //! - `derive`: `#[derive(ShmSafe)]`, `#[brigade::main]`, `#[brigade::test]`.
+//! - `sandbox`: [`Sandbox`], what a worker process may reach.
 //! - `timeline`: [`PoolBuilder::trace`], a file for Perfetto.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
 //!   told is in [numbers](Pool::stats) and errors.
@@ -240,12 +241,24 @@
 //! The library touches no signal handler (unless [`PoolBuilder::thread_stacks`] asks for one), no
 //! SIGCHLD disposition, and does not call `waitpid(-1)`:
 //! the program's own children stay its own. It starts no thread and no process before the first
-//! use; from then on there is one thread, `brigade-listener`, which sleeps, and one small process,
-//! `brigade-server`, which is not a child of the program. It wraps the panic hook, once, when the
+//! use. The first process starts one thread, `brigade-listener`, which sleeps, and one small process,
+//! `brigade-server`, which is not a child of the program. What else is used may start a thread more,
+//! each listed below. The library wraps the panic hook, once, when the
 //! first task starts: panics of tasks are noted, and the hook that was there is called as before. A
 //! pool of processes has no thread of its own: a thread that waits for it drives it meanwhile.
-//! [`publish`](publish()) starts one more, `brigade-publish`, which sleeps until a reader asks.
 //! Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
+//!
+//! | thread | started by | ends |
+//! |---|---|---|
+//! | `brigade-listener` | the first process | with the program |
+//! | `brigade-reactor` | the first end of a channel, or line of output, that is awaited | with the program |
+//! | `brigade-done` | the first [`on_done`](JoinHandle::on_done) | with the program |
+//! | `brigade-memory` | the first value of 256 KiB or more: it gives back memory kept for the next one | with the program |
+//! | `brigade-publish` | [`publish`](publish()): it sleeps until a reader asks | with the program |
+//! | `brigade-pool`, or the pool's [name](PoolBuilder::name) | a pool of threads, one for each worker | with the pool |
+//! | `brigade-timeouts` | a pool of threads with timeouts or deadlines | with the pool |
+//! | `brigade-super` | each [`Supervisor`] | with it |
+//! | `brigade-ends` | a pool that is awaited, or dropped by a thread of ours, while it ends | when the pool has ended |
 //!
 //! # What it does not do
 //!

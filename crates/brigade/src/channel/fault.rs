@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::usable;
 
 thread_local! {
-    /// Why the last message of this thread that came back came back, and to which side: another
-    /// thread that sends with the same one must not take the reason's place.
+    /// Why the last message that this thread could not send came back, and which side sent it:
+    /// another thread that sends with the same side must not overwrite the reason.
     static FAULT: Cell<Option<(u64, Option<String>)>> = const { Cell::new(None) };
 }
 

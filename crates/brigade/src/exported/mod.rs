@@ -34,6 +34,7 @@
 
 mod failure;
 
+use std::any::{Any, TypeId};
 use std::fmt;
 
 pub use self::failure::Failure;
@@ -53,13 +54,25 @@ pub struct Exported(&'static Export);
 impl Exported {
     /// The export of this function; `None`: it is not exported.
     ///
-    /// Functions are compared by address and types. So a closure, which is another function
-    /// wherever it is written, is found by its name only; and of two exported functions that the
-    /// compiler has merged, because their code and types are equal, either may be found.
-    pub fn find<A: Message, R: Message>(task: fn(A) -> R) -> Option<Exported> {
-        let plan = Plan::of(task).ok()?;
-        let is_it = |export: &&Export| export.is_of::<A, R>(plan);
-        export::all().into_iter().find(is_it).map(Exported)
+    /// A function is found by its own type, which no other function has: so pass the function itself
+    /// on, from the call that names it, through generic code. A closure is another function wherever
+    /// it is written, and is found by its name only.
+    ///
+    /// Of a function pointer (`fn(A) -> R`) only the address is known, and that is no proof: the
+    /// compiler may have made the function twice, which it does with small ones in optimized builds,
+    /// and then this may be `None`; or have merged two of equal code and types, and then either may
+    /// be found.
+    pub fn find<F, A: Message, R: Message>(task: F) -> Option<Exported>
+    where
+        F: Fn(A) -> R + 'static,
+    {
+        let mut all = export::all().into_iter();
+        if let Some(pointer) = (&task as &dyn Any).downcast_ref::<fn(A) -> R>() {
+            let plan = Plan::of(*pointer).ok()?;
+            return all.find(|export| export.is_at::<A, R>(plan)).map(Exported);
+        }
+        let own = TypeId::of::<F>();
+        all.find(|export| export.is_of_type(own)).map(Exported)
     }
 
     /// The task that is exported by this name.
@@ -80,6 +93,11 @@ impl Exported {
     /// All of this program, in no order.
     pub fn all() -> Vec<Exported> {
         export::all().into_iter().map(Exported).collect()
+    }
+
+    /// The function. `None`: its types are others, or it is not code of the main program.
+    pub fn function<A: Message, R: Message>(&self) -> Option<fn(A) -> R> {
+        self.0.function()
     }
 
     /// By which it is exported.

@@ -21,10 +21,10 @@ use crate::{JoinHandle, Message};
 /// A context is the same for all its tasks: they borrow it, and what one of them changes by way of
 /// a lock or an atomic stays in its worker if that is a process. Clones are the same context.
 ///
-/// An error of it is an error of the task that needs it: one that cannot be encoded or decoded is
-/// [`Undeliverable`](crate::JoinError::Undeliverable), and if decoding it panics or crashes, so
-/// does that task; the next task tries again. It is let go of by a worker process with the first
-/// task of another kind that runs there after the program has dropped it.
+/// If the context cannot be encoded or decoded, each task that needs it is
+/// [`Undeliverable`](crate::JoinError::Undeliverable). If decoding it panics or crashes, so does
+/// the task that needed it first; the next task tries again. After the program has dropped its
+/// context, a worker process drops its own before it runs a task of another function.
 ///
 /// # Examples
 /// ```

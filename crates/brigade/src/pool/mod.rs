@@ -356,7 +356,7 @@ impl Pool {
     /// Changes how many workers it has, while it runs: to a number from 1 to 4096, or to a range in
     /// which it [follows the work](PoolBuilder::workers) from now on.
     ///
-    /// New workers are hired at once, and this does not wait for them: a process that cannot be
+    /// New workers are taken at once, and this does not wait for them: a process that cannot be
     /// made is tried again, as one that takes the place of a dead one. A worker that is one too
     /// many is given no more tasks, and loses none: it ends when it has ended the task that it
     /// runs, and those that had nothing to do end now (threads within a tenth of a second). What

@@ -191,7 +191,7 @@ impl ProcessPool {
 }
 
 impl PoolSource for ProcessPool {
-    fn publish(&self) -> PoolPicture {
+    fn picture(&self) -> PoolPicture {
         match self.0 {}
     }
 }

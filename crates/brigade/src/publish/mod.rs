@@ -74,7 +74,7 @@ pub fn publish() -> io::Result<()> {
 
 /// A pool, as it is published.
 pub(crate) trait PoolSource: Send + Sync {
-    fn publish(&self) -> PoolPicture;
+    fn picture(&self) -> PoolPicture;
 }
 
 pub(crate) struct PoolPicture {

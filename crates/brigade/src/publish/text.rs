@@ -51,7 +51,7 @@ impl Writer {
                 continue;
             }
             // What a pool has to do may run code of the program's.
-            let Some(picture) = attempt(|| pool.publish()) else {
+            let Some(picture) = attempt(|| pool.picture()) else {
                 left_out += 1;
                 continue;
             };
@@ -254,7 +254,7 @@ mod tests {
     struct Large(usize);
 
     impl PoolSource for Large {
-        fn publish(&self) -> PoolPicture {
+        fn picture(&self) -> PoolPicture {
             let task = TaskPicture {
                 function: 16,
                 call_site: Location::caller(),

@@ -144,7 +144,7 @@ impl Buffer {
     /// ```
     pub fn into_shared(self) -> io::Result<Shared<[u8]>> {
         let Buffer { memory, len } = self;
-        Ok(Shared::slice(Region::publish(memory.unmap(), true)?, len))
+        Ok(Shared::slice(Region::seal(memory.unmap(), true)?, len))
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn file_len(size: usize, count: usize) -> io::Result<usize> {
 }
 
 /// A new memory file of `len` bytes, a result of [`file_len`]. Its size is sealed, its content not
-/// yet: [`Region::publish`](super::region::Region::publish).
+/// yet: [`Region::seal`](super::region::Region::seal).
 pub(crate) fn make(len: usize, memory: Memory) -> io::Result<Draft> {
     make_file(len, memory).needed_to("make shared memory")
 }

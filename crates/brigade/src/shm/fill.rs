@@ -38,7 +38,7 @@ impl<T: ShmSafe> Shared<[T]> {
             // page, which is aligned for them. It has never left this function.
             unsafe { memory.at().cast::<T>().add(i).write(value) };
         }
-        let region = Region::publish(memory.unmap(), T::FROZEN)?;
+        let region = Region::seal(memory.unmap(), T::FROZEN)?;
         Ok(Shared::slice(region, len))
     }
 
@@ -70,6 +70,6 @@ impl<T: ShmSafe> Shared<[T]> {
         // SAFETY: the vector's elements are valid for reads of their own size.
         unsafe { draft::write(&mut file, values.as_ptr().cast(), used) }?;
         // What is in the region are the values now: none of them has anything to drop.
-        Ok(Shared::slice(Region::publish(file, T::FROZEN)?, len))
+        Ok(Shared::slice(Region::seal(file, T::FROZEN)?, len))
     }
 }

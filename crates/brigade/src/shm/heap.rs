@@ -114,7 +114,7 @@ impl Region {
     }
 
     /// Makes a region of a draft. If it is frozen, no process has a way to write to it.
-    pub(crate) fn publish(memory: Draft, frozen: bool) -> io::Result<Arc<Region>> {
+    pub(crate) fn seal(memory: Draft, frozen: bool) -> io::Result<Arc<Region>> {
         Ok(Region::new(memory, frozen, false))
     }
 

@@ -37,7 +37,7 @@ use crate::sync::Token;
 use crate::sync::raw_lock::{Acquired, RawLock};
 
 /// How long a message waits for its sender to drop what it has sent.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SENDER_DROPS_WITHIN: Duration = Duration::from_secs(5);
 /// How often it looks meanwhile whether another process has the range by now.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -132,7 +132,7 @@ impl OwnerEntry {
 
     /// Makes this process the owner, for a message with this ticket.
     pub(super) fn receive(&self, ticket: u64) -> Result<(), OwnerRefusal> {
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + SENDER_DROPS_WITHIN;
         let is_on_its_way = || {
             let state = self.state.load(Ordering::Relaxed);
             self.ticket.load(Ordering::Relaxed) == ticket && matches!(state, LEAVING | ON_ITS_WAY)

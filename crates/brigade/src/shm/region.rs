@@ -139,7 +139,7 @@ pub(crate) struct Region {
 
 impl Region {
     /// Seals a draft, its content too if it shall be `frozen`, and maps it.
-    pub(crate) fn publish(file: Draft, frozen: bool) -> io::Result<Arc<Region>> {
+    pub(crate) fn seal(file: Draft, frozen: bool) -> io::Result<Arc<Region>> {
         let mut seals = SIZE_SEALS | SealFlags::SEAL;
         if frozen {
             seals |= SealFlags::WRITE;
@@ -197,7 +197,7 @@ impl Region {
             let e = io::Error::new(io::ErrorKind::ResourceBusy, text);
             return Err((e, Some(this)));
         }
-        Region::publish(file, true).map_err(|e| {
+        Region::seal(file, true).map_err(|e| {
             let e = match e.kind() {
                 io::ErrorKind::ResourceBusy => {
                     let text = format!("another process still maps the region: {e}");

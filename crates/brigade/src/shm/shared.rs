@@ -102,7 +102,7 @@ impl<T: ShmSafe> Shared<T> {
         let region = if T::FROZEN {
             frozen(std::slice::from_ref(&value), len)?
         } else {
-            let region = Region::publish(draft::make(len, Memory::Reserved)?, false)?;
+            let region = Region::seal(draft::make(len, Memory::Reserved)?, false)?;
             // SAFETY: the region is not frozen, so it is mapped to be written; it has room for one
             // `T`, begins at a page, which is aligned for it, and no other code has it yet.
             unsafe { region.at().cast::<T>().write(value) };
@@ -149,7 +149,7 @@ impl<T: ShmSafe> Shared<[T]> {
         let region = if T::FROZEN {
             frozen(slice, len)?
         } else {
-            let region = Region::publish(draft::make(len, Memory::Reserved)?, false)?;
+            let region = Region::seal(draft::make(len, Memory::Reserved)?, false)?;
             // SAFETY: the region is mapped to be written, has room for as many `T` as the slice, is
             // aligned for them, and does not overlap the slice, being new. `T` is `Copy`, so both
             // are values of their own.
@@ -184,7 +184,7 @@ impl<T: ShmSafe> Shared<[T]> {
     /// ```
     pub fn zeroed(len: usize) -> io::Result<Shared<[T]>> {
         let file = draft::make(len_of::<T>(len)?, Memory::Reserved)?;
-        Ok(Shared::slice(Region::publish(file, T::FROZEN)?, len))
+        Ok(Shared::slice(Region::seal(file, T::FROZEN)?, len))
     }
 
     /// The region has been found, or made, large enough for `len` values.
@@ -213,7 +213,7 @@ fn frozen<T: ShmSafe>(values: &[T], len: usize) -> io::Result<Arc<Region>> {
     let mut file = draft::make(len, memory)?;
     // SAFETY: the slice is valid for reads of its own size.
     unsafe { draft::write(&mut file, values.as_ptr().cast(), bytes) }?;
-    Region::publish(file, true)
+    Region::seal(file, true)
 }
 
 /// The region that came with the message under this number, if it is one for `count` values. Its

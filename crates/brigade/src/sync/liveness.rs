@@ -331,8 +331,8 @@ pub(crate) fn become_worker(token: Token) {
 /// server, of which each worker is a fork.
 static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 
-/// Memory is made that may have locks in it: a fork that has it too is to be told from this
-/// process. If there is no memory or no descriptor for that, it is not, until there is.
+/// Called when memory for locks is made: from then on each fork of this process gets a token of its
+/// own. If the table cannot be made now, forks keep this process's token until a later call succeeds.
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
         // The error is for the next caller, which needs the table.

@@ -186,7 +186,7 @@ impl<const N: usize> ProcessCounts<N> {
         sum
     }
 
-    /// Whether a process that has some is dead.
+    /// Whether a dead process still holds a count.
     pub(super) fn has_dead(&self, death_watch: &mut DeathWatch) -> bool {
         self.slots.iter().any(|slot| {
             let seen = slot.load(Ordering::Acquire);

@@ -111,7 +111,7 @@ impl RawLock {
     /// Whether it is held, dead or alive.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
-        // In one order with the compare-and-swap that takes it: see `RwLock`.
+        // In one order with the compare-and-swap that takes it: see `raw_rwlock.rs`.
         Token::from_bits(self.word.load(Ordering::SeqCst)).is_some()
     }
 
@@ -146,7 +146,7 @@ impl RawLock {
     }
 
     /// Changes the word in one step, to hold the lock. In one order with what readers do: see
-    /// `RwLock`.
+    /// `raw_rwlock.rs`.
     #[inline]
     fn swap_in(&self, seen: u32, to: u32) -> bool {
         self.word

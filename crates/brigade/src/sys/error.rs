@@ -193,13 +193,13 @@ pub(crate) fn named(call: &'static str, error: io::Error) -> io::Error {
 
 /// Says what a system call's error is about.
 pub(crate) trait Call<T> {
-    /// This call it was: for an error that has no subject yet.
+    /// Names the call, in an error that names none yet.
     fn call(self, call: &'static str) -> io::Result<T>;
 
-    /// For this it was needed, as it goes on after "to": for an error of which that was not said.
+    /// Says what the call was for, in words that go on after "to", unless the error says so already.
     fn needed_to(self, purpose: &'static str) -> io::Result<T>;
 
-    /// There it happened, in front of what was said before.
+    /// Says where it happened, in front of the rest.
     fn at(self, place: impl FnOnce() -> String) -> io::Result<T>;
 }
 

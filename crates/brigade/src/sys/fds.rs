@@ -23,7 +23,7 @@ use super::process;
 /// The kernel takes 253 (`SCM_MAX_FD`).
 pub(crate) const MAX_FDS: usize = 250;
 
-/// The error of a call that would often have to wait, of which nothing more is to be said: quickly.
+/// EAGAIN is frequent: it is passed on without a description, which takes time to make.
 pub(crate) fn unless_again(call: &'static str, why: Errno) -> io::Error {
     match why {
         Errno::AGAIN => why.into(),

@@ -1,4 +1,4 @@
-//! The threads that pools need in order to go on: the fork server's listener, and those that watch
+//! The threads that pools need in order to go on: the host's listener, and those that watch
 //! over the time of tasks. The program's code runs there too, in wakers and destructors, and
 //! nothing that it drops may wait for a pool there.
 

@@ -2,9 +2,9 @@
 //!
 //! - [`ring`]: whole frames through shared memory, from one producer to one consumer; what
 //!   mailboxes are made of
-//! - [`shared`]: what all channels share: their bounds, and which side waits
-//! - [`pipe`], [`socket`], [`queue`], [`memory`]: the four mechanisms of a channel, each an
-//!   [`FrameSink`] and an [`FrameSource`]
+//! - [`header`]: what all ends of a channel share: its bounds, and which side waits
+//! - [`pipe`], [`socket`], [`mqueue`], [`shm`]: the four mechanisms of a channel, each a
+//!   [`FrameSink`] and a [`FrameSource`]
 //! - [`overflow`]: room for what a mechanism has no room for
 //! - [`stream_backoff`]: when a receiver looks away, so that it finds several messages at once
 //! - [`bounds`]: what a peer can make this process hold
@@ -115,7 +115,7 @@ impl FrameHeader {
         u32::from(self.descriptors) | if self.large { LARGE } else { 0 }
     }
 
-    /// `None`: no header that we would write.
+    /// `None`: [`tag`](Self::tag) never makes such a tag.
     pub(crate) fn from_parts(number: u64, len: u32, tag: u32) -> Option<FrameHeader> {
         let descriptors = u16::try_from(tag & !LARGE).ok()?;
         let large = tag & LARGE != 0;

@@ -16,7 +16,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::header::{self, ChannelHeader};
-use super::shm::{RingReceiver, RingSender, TRIES};
+use super::shm::{MAX_WAKE_TRIES, RingReceiver, RingSender};
 use super::{
     Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, HeldFrame, NotGot,
     NotPut, OutgoingFrame,
@@ -47,7 +47,7 @@ impl<O: FrameSink> OverflowSink<O> {
     /// Whether the receiver has something to wake up for: a wake frame, or what leaves no room for
     /// one.
     fn send_wake_frame(&self, channel: ChannelContext<'_>) -> bool {
-        (0..TRIES).any(|tries| {
+        (0..MAX_WAKE_TRIES).any(|tries| {
             if tries > 0 {
                 futex::rest(Duration::from_millis(1));
             }

@@ -64,7 +64,7 @@ const INLINE_MAX: usize = 32 * 1024;
 /// How long the receiver of a stream looks away between two reads, in pauses: as long as a sender
 /// needs for some ten short messages. With each read it keeps the sender waiting for the pipe's
 /// lock.
-const MOMENT: u32 = 100;
+const LOOKS_AWAY: u32 = 100;
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -300,7 +300,7 @@ impl PipeSource {
             bytes,
             start: 0,
             discards: false,
-            pace: StreamBackoff::new(MOMENT),
+            pace: StreamBackoff::new(LOOKS_AWAY),
         }
     }
 

@@ -40,14 +40,14 @@ const STEP: u64 = 64 * 1024;
 /// The longest frame: so that one can be written while another is read.
 const INLINE_MAX: usize = RING / 4;
 /// How long the receiver of a stream looks away, in pauses: about a microsecond.
-const MOMENT: u32 = 24;
+const LOOKS_AWAY: u32 = 24;
 /// Of a frame: its number.
 const HEAD: usize = 8;
 
 const _: () = assert!(PLACE.control + size_of::<Control>() <= header::LEN);
 
 /// How often a wake-up is tried that finds no memory, a millisecond apart.
-pub(super) const TRIES: u32 = 10;
+pub(super) const MAX_WAKE_TRIES: u32 = 10;
 
 /// Takes the first memory for a new ring. What the receiver is woken by, its end and the senders'.
 pub(crate) fn pair(shared: &ChannelHeader) -> io::Result<(OwnedFd, OwnedFd)> {
@@ -220,7 +220,7 @@ impl ShmSink {
 
     /// Whether the receiver is woken.
     fn wake(&self) -> bool {
-        (0..TRIES).any(|tries| {
+        (0..MAX_WAKE_TRIES).any(|tries| {
             if tries > 0 {
                 futex::rest(Duration::from_millis(1));
             }
@@ -289,7 +289,7 @@ impl ShmSource {
         Ok(ShmSource {
             wakeup,
             ring: RingReceiver::resume(shared),
-            pace: StreamBackoff::new(MOMENT),
+            pace: StreamBackoff::new(LOOKS_AWAY),
         })
     }
 }

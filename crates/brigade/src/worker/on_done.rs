@@ -2,7 +2,7 @@
 //! nothing else to do, and which runs the callback when the end is there.
 //!
 //! Problem: an end is told by whatever thread has come upon it: a worker, a caller that waits, the
-//! fork server's listener. None of them can run code of the program's that may block. So all that
+//! host's listener. None of them can run code of the program's that may block. So all that
 //! they do is what a waker does: they put the handle into this thread's queue.
 
 use std::future::Future;

@@ -26,11 +26,49 @@ fn not_exported((a, b): (u64, u64)) -> u64 {
 brigade::export!("twice", |n: u8| n);
 brigade::export!("twice", |n: u8| n + 1);
 
+mod elsewhere {
+    /// The compiler makes it anew wherever it is used, so that it has several addresses, as small
+    /// functions have in optimized builds.
+    #[inline(always)]
+    pub(super) fn triple(n: u64) -> u64 {
+        n.wrapping_mul(3)
+    }
+    brigade::export!("triple", triple);
+
+    /// The compiler may merge it with the other one.
+    pub(super) fn triple_too(n: u64) -> u64 {
+        n.wrapping_mul(3)
+    }
+    brigade::export!("triple_too", triple_too);
+}
+
 #[test]
-fn a_function_is_found_by_its_address() {
+fn a_function_is_found_whatever_its_address() {
+    let found = |e: Option<Exported>| e.map(|e| e.name());
+    assert_eq!(found(Exported::find(add)), Some("add"));
+    assert_eq!(found(Exported::find(subtract)), Some("subtract"));
+    assert_eq!(found(Exported::find(elsewhere::triple)), Some("triple"));
+    assert_eq!(
+        found(Exported::find(elsewhere::triple_too)),
+        Some("triple_too")
+    );
+    assert!(Exported::find(not_exported).is_none());
+    assert!(Exported::find(|n: u64| n.wrapping_mul(3)).is_none());
+}
+
+#[test]
+fn a_pointer_to_a_function_is_found_by_its_address() {
     let names = [add, subtract].map(|task| Exported::find(task).map(|e| e.name()));
     assert_eq!(names, [Some("add"), Some("subtract")]);
-    assert!(Exported::find(not_exported).is_none());
+    assert!(Exported::find(not_exported as fn((u64, u64)) -> u64).is_none());
+}
+
+#[test]
+fn an_export_gives_the_function_of_its_types() {
+    let task = Exported::named("add").expect("exported");
+    let function = task.function::<(u64, u64), u64>().expect("of these types");
+    assert_eq!(function((1, 2)), 3);
+    assert!(task.function::<(u64, u64), u32>().is_none());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::Message;
 use crate::sync::Token;
 
 /// What a wait without a deadline waits for at a time.
-const LONG: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The end of a [`request`](super::request) pair that asks. Threads may share it; each clone, and
 /// each one that is sent to a worker, has a channel for its answers, made by its first call.
@@ -152,7 +152,7 @@ impl<A: Message> AnswerInbox<A> {
         deadline: Option<Instant>,
     ) -> Option<MutexGuard<'i, OpenCalls<A>>> {
         let left = match deadline {
-            None => LONG,
+            None => LONGEST_WAIT,
             Some(at) => at.checked_duration_since(Instant::now())?,
         };
         if calls.is_received {
@@ -232,7 +232,7 @@ impl<'i, A> FirstQuestion<'i, A> {
                 First::BeingSent => {}
             }
             let left = match deadline {
-                None => LONG,
+                None => LONGEST_WAIT,
                 Some(at) => at.checked_duration_since(Instant::now())?,
             };
             let waited = inbox.first_changed.wait_timeout(first, left);

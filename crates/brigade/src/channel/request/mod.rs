@@ -160,10 +160,10 @@ impl<'de, T: Deserialize<'de> + HasNote> Deserialize<'de> for Noted<T> {
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq)]
 pub enum CallError<Q> {
-    /// No answer came in time. If there was no room for the question all the time, it comes back.
+    /// No answer came in time. `Some`: there was no room for the question, and it was not sent.
     Timeout(Option<Q>),
-    /// The server is gone. If the question was not sent, for that or because it cannot be carried,
-    /// it comes back.
+    /// The server is gone. `Some`: the question was not sent, for that or because it cannot be
+    /// carried.
     Disconnected(Option<Q>),
     /// The server has dropped the question unanswered, or could not decode it.
     Refused(String),

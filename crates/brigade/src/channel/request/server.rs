@@ -14,7 +14,7 @@ use super::{Asked, Identity, Noted, NumberedAnswer, NumberedQuestion, RequestNum
 use crate::Message;
 
 /// How long [`Responder::answer`] waits for room, which an honest client always has.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
 
 /// The end of a [`request`](super::request) pair that answers. There is one; it can be sent on.
 ///
@@ -224,7 +224,7 @@ impl<A: Message> Responder<A> {
             return Err(SendError(answer));
         };
         let answer = (Noted(RequestNumber(self.number)), Ok(answer));
-        let (_, answer) = match to.send_timeout(answer, PATIENCE) {
+        let (_, answer) = match to.send_timeout(answer, ROOM_WITHIN) {
             Ok(()) => return Ok(()),
             Err(SendTimeoutError::Timeout(answer)) => answer,
             Err(SendTimeoutError::Disconnected(answer)) => {

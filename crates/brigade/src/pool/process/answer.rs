@@ -4,10 +4,10 @@ use std::os::fd::OwnedFd;
 
 use super::assignment::WorkerIndex;
 use super::collect::ReplyAction;
+use super::deaths::MAX_FREE_REQUEUES;
 use super::deferred::{Ctx, TraceEvent};
 use super::dispatcher::Dispatcher;
 use super::outcome::{Bytes, RawOutcome, ResultPlace, ResultWithDescriptors, TransferError};
-use super::supervise::MAX_FREE_REQUEUES;
 use super::task::{ResultSink, Task};
 use crate::JoinError;
 use crate::sys::error::errno_of;

@@ -20,12 +20,12 @@ const CONCENTRATED: usize = 4;
 
 /// A worker that has not ended a task for so long, while tasks are tiny, runs something else; or
 /// has no processor.
-const LONG: Duration = Duration::from_millis(1);
+const STALLED_AFTER: Duration = Duration::from_millis(1);
 
 /// How many tiny tasks a submitter writes to a busy worker before it offers them, in one step.
 const OFFERED_TOGETHER: u32 = 16;
 
-/// Busy workers ring to have their tasks shared with idle ones when they have so many times the
+/// Busy workers notify the host to have their tasks shared with idle ones when they have so many times the
 /// tasks that are worth waking a worker for.
 const SHARED: usize = 4;
 
@@ -49,7 +49,7 @@ impl Dispatcher {
                 break;
             }
         }
-        self.publish();
+        self.offer_and_wake();
     }
 
     /// Gives tiny tasks to workers that are at work, as long as what they have would not have been
@@ -105,7 +105,8 @@ impl Dispatcher {
     /// The places, among the busy ones, of workers that do not seem to run something long.
     fn at_work(&self, now: Instant) -> impl Iterator<Item = usize> {
         let busy = self.workers.busy().iter().enumerate();
-        let at_work = busy.filter(move |&(_, &i)| !self.workers[i].is_held_up_for(LONG, now));
+        let at_work =
+            busy.filter(move |&(_, &i)| !self.workers[i].is_held_up_for(STALLED_AFTER, now));
         at_work.map(|(at, _)| at)
     }
 
@@ -243,7 +244,10 @@ impl Dispatcher {
                 break;
             };
             let (number, with) = (task.number, task.with);
-            let pid = self.workers[i].connection.as_ref().map_or(0, |l| l.pid());
+            let pid = self.workers[i]
+                .connection
+                .as_ref()
+                .map_or(0, |connection| connection.pid());
             if self.is_traced {
                 task.with = pid;
             }
@@ -311,7 +315,7 @@ impl Dispatcher {
             } else {
                 self.queue.pop()?
             };
-            if self.is_abandoned(&task) {
+            if self.is_unwanted(&task) {
                 self.discard(task, ctx);
                 continue;
             }
@@ -406,7 +410,7 @@ impl Dispatcher {
         !self.queue.is_empty()
     }
 
-    pub(super) fn publish(&mut self) {
+    pub(super) fn offer_and_wake(&mut self) {
         for at in 0..self.workers.busy().len() {
             self.publish_to(self.workers.busy()[at]);
         }
@@ -417,9 +421,9 @@ impl Dispatcher {
         // one for us.
         let may_spin = self.workers.busy().len() < processors::usable() && spin::pays();
         let slot = &mut self.workers[i];
-        if std::mem::take(&mut slot.unpublished) {
+        if std::mem::take(&mut slot.unoffered) {
             if let Some(connection) = &mut slot.connection {
-                connection.publish(may_spin);
+                connection.offer_and_wake(may_spin);
             }
         }
     }

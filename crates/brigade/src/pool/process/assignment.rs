@@ -1,6 +1,6 @@
 //! Which worker has a task.
 
-/// A worker's place in the table of its pool. A worker that comes after another has its index.
+/// A worker's index in the table of its pool. A worker that comes after another has its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WorkerIndex(u32);
 

@@ -85,7 +85,7 @@ impl Dispatcher {
             // It is being ended anyway, or its end is about to be told.
             return;
         }
-        // If it was not begun, it has ended with that.
+        // `revoke` has taken back and ended a task that had not begun.
         if self.revoke(i, number, ctx) && !cell.is_done() {
             self.terminate_running(i, number, termination(why), ctx);
         }
@@ -189,7 +189,10 @@ impl Dispatcher {
         for i in self.workers.busy().to_vec() {
             let slot = &self.workers[i];
             let first = slot.first();
-            let begun = slot.connection.as_ref().and_then(|l| l.begun().ok());
+            let begun = slot
+                .connection
+                .as_ref()
+                .and_then(|connection| connection.begun().ok());
             if !slot.is_ready() || begun != Some(first) || slot.assigned.is_empty() {
                 continue;
             }
@@ -329,7 +332,10 @@ impl Dispatcher {
             }
             let slot = &self.workers[i];
             let first = slot.first();
-            let begun = slot.connection.as_ref().map(|l| l.begun());
+            let begun = slot
+                .connection
+                .as_ref()
+                .map(|connection| connection.begun());
             match begun {
                 Some(Ok(begun)) if begun != first || slot.assigned.is_first_doubted() => {
                     if self.revoke(i, first.wrapping_add(1), ctx) {
@@ -365,7 +371,7 @@ impl Dispatcher {
             }
         }
         while let Some(task) = self.queue.pop_any() {
-            if self.is_abandoned(&task) {
+            if self.is_unwanted(&task) {
                 self.discard(task, ctx);
             } else {
                 self.fail(task, || JoinError::Cancelled, ctx);

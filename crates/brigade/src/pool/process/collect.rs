@@ -39,7 +39,7 @@ impl Dispatcher {
         let epoch = self.server.exit_table.epoch().load(Ordering::Acquire);
         if epoch != self.epoch || self.exits_deferred {
             self.epoch = epoch;
-            self.reap(ctx);
+            self.handle_exits(ctx);
         }
         // To find a worker takes longer than to tell that a task has died, and a caller waits for
         // that: see `complete_dead`.
@@ -122,7 +122,7 @@ impl Dispatcher {
         if lied
             && matches!(
                 self.workers[i].status,
-                SlotStatus::Ready | SlotStatus::Retiring
+                SlotStatus::Ready | SlotStatus::Leaving
             )
         {
             self.on_protocol_error(i, ctx);
@@ -293,7 +293,7 @@ impl Dispatcher {
         if !claimed && slot.assigned.is_first_doubted() {
             return ReplyAction::ProtocolError;
         }
-        slot.status = SlotStatus::Retiring;
+        slot.status = SlotStatus::Leaving;
         let (pid, unflushed) = (connection.pid(), connection.mailbox().is_unflushed());
         let refused = claimed.then(|| self.workers.take_first(i)).flatten();
         self.stats.recycled += 1;

@@ -28,7 +28,7 @@ pub(super) struct Dispatcher {
     pub(super) grace: Duration,
     pub(super) server: Arc<ForkServer>,
     /// What the fork server calls this pool.
-    pub(super) client_id: u64,
+    pub(super) observer_id: u64,
     pub(super) workers: WorkerTable,
     pub(super) wakeups: WakeupSchedule,
     pub(super) queue: TaskQueue,
@@ -70,7 +70,7 @@ impl Dispatcher {
         options: Arc<Options>,
         setup: WorkerSetup,
         server: Arc<ForkServer>,
-        client_id: u64,
+        observer_id: u64,
     ) -> Dispatcher {
         let now = Instant::now();
         let epoch = server.exit_table.epoch().load(Ordering::Acquire);
@@ -86,7 +86,7 @@ impl Dispatcher {
             options,
             setup,
             server,
-            client_id,
+            observer_id,
             wakeups: WakeupSchedule::default(),
             queue: TaskQueue::default(),
             keys: Keys::default(),

@@ -5,7 +5,7 @@
 //! those of others, and gives out what there is to do. At most one does so at a time, the *driver*;
 //! it looks for a moment, then sleeps until a worker notifies or ends. Others that wait sleep until
 //! the driver wakes them, and when it leaves, one of them is the next. If no caller waits at all,
-//! workers notify the fork server's listener, and only if something has to be done
+//! workers notify the host's listener, and only if something has to be done
 //! (`set_listener_wakeups`).
 //!
 //! Nothing of the user's runs under the lock: results are decoded by the callers that asked for

@@ -200,7 +200,7 @@ impl EncodedInput {
                 .as_ref()
                 .map_or(carried.bytes.len() as u64, |(_, len)| *len),
             // With what they are wrapped in, which is not worth a look at each.
-            EncodedInput::Batch(strip) => strip.size() as u64,
+            EncodedInput::Batch(batch) => batch.size() as u64,
         }
     }
 
@@ -208,7 +208,7 @@ impl EncodedInput {
     pub(super) fn read(&self) -> std::io::Result<Vec<u8>> {
         match self {
             EncodedInput::Inline(bytes) => Ok(bytes.to_vec()),
-            EncodedInput::Batch(strip) => Ok(strip.first().to_vec()),
+            EncodedInput::Batch(batch) => Ok(batch.first().to_vec()),
             EncodedInput::WithDescriptors(carried) => match &carried.file {
                 Some((file, len)) => attachment::map(file, *len)?.to_vec(),
                 None => Ok(carried.bytes.to_vec()),
@@ -224,7 +224,7 @@ impl EncodedInput {
         };
         match self {
             EncodedInput::Inline(bytes) => (bytes, none),
-            EncodedInput::Batch(strip) => (strip.first(), none),
+            EncodedInput::Batch(batch) => (batch.first(), none),
             EncodedInput::WithDescriptors(carried) => (carried.bytes(), carried.attachment()),
         }
     }

@@ -1,6 +1,6 @@
 //! Tasks of a key: which worker has them, and giving it those.
 //!
-//! They wait in lists of their own, one for each worker's place, and are given to that worker one
+//! They wait in lists of their own, one for each worker slot, and are given to that worker one
 //! by one, when it has no other task: so none of them lies ahead of a worker, to be taken back, and
 //! they keep their order. A worker that is to run one is given nothing ahead. When its worker dies
 //! a list waits for the next one in that place; where none comes, it goes to another.
@@ -17,7 +17,7 @@ impl WorkerTable {
     fn living(&self, i: WorkerIndex) -> LivingWorker {
         let ends = matches!(
             self[i].status,
-            SlotStatus::Retiring | SlotStatus::Terminating(_)
+            SlotStatus::Leaving | SlotStatus::Terminating(_)
         );
         (i, self.generation(i) + u64::from(ends))
     }

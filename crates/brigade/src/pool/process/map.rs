@@ -36,7 +36,7 @@ const PULLING: Duration = Duration::from_micros(50);
 const CHUNK: usize = 128;
 
 /// Bytes of inputs that are given out together, at the most: a part of what a mailbox holds.
-const STRIP_BYTES: usize = 16 * 1024;
+const BATCH_BYTES: usize = 16 * 1024;
 
 /// Bytes of large inputs after which those that were pulled are given out.
 const MOST_PULLED: u64 = 8 << 20;
@@ -62,10 +62,10 @@ pub(crate) struct Map<A, R, I> {
     /// Tasks that are about to be given out.
     tasks: Vec<Task>,
     /// Inputs that are about to be: how many, the number of the first, and when they were pulled.
-    strip: Vec<u8>,
-    strip_count: u32,
+    batch: Vec<u8>,
+    batch_count: u32,
     strip_first: u64,
-    /// Bytes of inputs that were too large for a strip.
+    /// Bytes of inputs that were too large for a batch.
     carried: u64,
     types: PhantomData<fn(A)>,
 }
@@ -143,8 +143,8 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
             given: 0,
             ready: ResultBuffer::default(),
             tasks: Vec::new(),
-            strip: Vec::new(),
-            strip_count: 0,
+            batch: Vec::new(),
+            batch_count: 0,
             strip_first: 0,
             carried: 0,
             types: PhantomData,
@@ -265,7 +265,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
 
     /// Whether there are inputs that were pulled and not given out.
     fn has_pulled(&self) -> bool {
-        self.strip_count > 0 || !self.tasks.is_empty()
+        self.batch_count > 0 || !self.tasks.is_empty()
     }
 
     /// Gives out what was pulled, and fetches what is there. Gives how many more inputs there is
@@ -328,18 +328,18 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         let Ok(target) = self.target else {
             return;
         };
-        if self.strip_count == 0 {
+        if self.batch_count == 0 {
             return;
         }
         // The next one is likely to be as long.
-        let next = Vec::with_capacity(self.strip.len());
-        let frames = std::mem::replace(&mut self.strip, next);
-        let batch = EncodedInput::Batch(TaskBatch::new(frames, self.strip_count));
+        let next = Vec::with_capacity(self.batch.len());
+        let frames = std::mem::replace(&mut self.batch, next);
+        let batch = EncodedInput::Batch(TaskBatch::new(frames, self.batch_count));
         let sink = ResultSink::Map(self.map, self.strip_first);
         let context = self.context.clone();
         self.tasks
             .push(Task::new(target, context, batch, sink, Instant::now()));
-        self.strip_count = 0;
+        self.batch_count = 0;
     }
 
     /// Pulls inputs, at most so many, and encodes them.
@@ -367,55 +367,55 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         }
     }
 
-    /// An input was added to the strip.
+    /// An input was added to the batch.
     fn note_in_strip(&mut self, index: u64) {
-        if self.strip_count == 0 {
+        if self.batch_count == 0 {
             self.strip_first = index;
         }
-        self.strip_count += 1;
-        if self.strip.len() >= STRIP_BYTES {
+        self.batch_count += 1;
+        if self.batch.len() >= BATCH_BYTES {
             self.end_strip();
         }
     }
 
-    /// Encodes an input once: into the strip, where it stays if it is small and has no descriptors.
+    /// Encodes an input once: into the batch, where it stays if it is small and has no descriptors.
     fn add(&mut self, target: CallTarget, index: u64, input: I::Item) {
         let value = Borrow::<A>::borrow(&input);
         // A plain value: no code of the program's runs, which could panic.
-        let plain = task_frame(&mut self.strip, |into| {
+        let plain = task_frame(&mut self.batch, |into| {
             codec::encode_scalar(value, into).then_some(()).ok_or(())
         });
         if plain.is_ok() {
             self.note_in_strip(index);
             return;
         }
-        let start = self.strip.len();
+        let start = self.batch.len();
         // The frame is padded, and its header holds 32 bits of the length: the end of the input
         // itself is noted here.
         let mut end = start;
         let encoded = caught(|| {
-            task_frame(&mut self.strip, |into| {
+            task_frame(&mut self.batch, |into| {
                 let descriptors = codec::encode(value, into)?;
                 end = into.len();
                 Ok::<_, String>(descriptors)
             })
         });
-        let fits = self.strip.len() - start <= INLINE_MAX;
+        let fits = self.batch.len() - start <= INLINE_MAX;
         let encoded = match encoded {
             Ok(Ok(descriptors)) if descriptors.is_empty() && fits => {
                 self.note_in_strip(index);
                 return;
             }
             Ok(Ok(descriptors)) => {
-                EncodedInput::from_encoded(&self.strip[start + FRAME_HEADER..end], descriptors)
+                EncodedInput::from_encoded(&self.batch[start + FRAME_HEADER..end], descriptors)
             }
             Ok(Err(why)) => Err(TransferError::Why(format!("its input {why}"))),
             Err(unwound) => Err(TransferError::Panicked(unwound)),
         };
-        // It is a task by itself, or none. A panic may have left a part of it in the strip.
-        self.strip.truncate(start);
+        // It is a task by itself, or none. A panic may have left a part of it in the batch.
+        self.batch.truncate(start);
         // The next inputs may be small, and those before it keep this memory until they have ended.
-        self.strip.shrink_to(STRIP_BYTES + INLINE_MAX);
+        self.batch.shrink_to(BATCH_BYTES + INLINE_MAX);
         self.end_strip();
         match encoded {
             Ok(input) => {

@@ -13,7 +13,7 @@
 //! | `respawn`, `wakeup_schedule` | when a worker that did not start is tried again; which workers' notify words are out of date |
 //! | `assign`, `keyed`, `wakeups` | which worker gets which task, and which the tasks of a key; when workers notify |
 //! | `collect`, `reply_batch`, `answer`, `runs` | take workers' replies; end the tasks they answer; note runs for the timeline |
-//! | `supervise`, `vacancies`, `cancel`, `resize` | workers that end; filling their slots; ending tasks early; more or fewer workers |
+//! | `deaths`, `vacancies`, `cancel`, `resize` | workers that end; filling their slots; ending tasks early; more or fewer workers |
 //! | `pool`, `driver`, `observer` | the pool as handles share it; the caller that drives it; the listener's part when no caller waits |
 //! | `deferred`, `after_unlock`, `ordered_delivery` | what is left to do when the lock is free; doing it; events in their order |
 //! | `publish`, `stacks` | what other programs may see; what each worker does, by asking it |
@@ -29,6 +29,7 @@ mod call_target;
 mod cancel;
 mod collect;
 mod context;
+mod deaths;
 mod deferred;
 mod dispatcher;
 mod driver;
@@ -55,7 +56,6 @@ mod runs;
 mod shuttle_tests;
 mod stacks;
 mod submit;
-mod supervise;
 mod task;
 mod vacancies;
 mod wakeup_schedule;
@@ -145,8 +145,8 @@ impl ProcessPool {
         let options = Arc::new(options);
         let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
             let pool: std::sync::Weak<dyn PoolObserver> = pool;
-            let client_id = server.register(pool);
-            Dispatcher::new(options, setup, server, client_id)
+            let observer_id = server.register(pool);
+            Dispatcher::new(options, setup, server, observer_id)
         });
         match pool.wait_ready() {
             Ok(()) => Ok(pool),

@@ -1,4 +1,4 @@
-//! When no caller waits: the fork server's listener looks after the pool.
+//! When no caller waits: the host's listener looks after the pool.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Dispatcher {
             }
         }
         if is_unset {
-            // A worker whose mailbox was written over does not ring.
+            // A worker whose mailbox was written over does not notify.
             sooner(
                 Instant::now()
                     + if unbegun {
@@ -164,7 +164,7 @@ impl Dispatcher {
 
     pub(super) fn set_timer(&mut self, at: Instant) {
         self.wakeups.set_timer(at);
-        self.server.call_at(self.client_id, Some(at));
+        self.server.call_at(self.observer_id, Some(at));
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) struct ResultWithDescriptors {
 /// Where a result's bytes are.
 pub(super) enum ResultPlace {
     Here(Bytes),
-    /// In the first descriptor; so many.
+    /// The first descriptor is a file of this length in bytes.
     File(u64),
     /// In a file that needs no descriptor any more, for there were too many.
     Mapped(ValueFile),

@@ -297,7 +297,7 @@ impl ProcessPool {
         inner
             .dispatcher
             .server
-            .unregister(inner.dispatcher.client_id);
+            .unregister(inner.dispatcher.observer_id);
         let connections: Vec<WorkerConnection> = inner
             .dispatcher
             .workers

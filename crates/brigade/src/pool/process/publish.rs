@@ -8,7 +8,7 @@ use crate::publish::{PoolPicture, PoolSource, TaskPicture, WorkerPicture};
 use crate::sim::local::Instant;
 
 impl PoolSource for ProcessPool {
-    fn publish(&self) -> PoolPicture {
+    fn picture(&self) -> PoolPicture {
         let stats = self.stats();
         let inner = self.lock();
         let now = Instant::now();
@@ -47,7 +47,7 @@ impl WorkerSlot {
             state: match self.status {
                 _ if is_stopped => "stopped",
                 SlotStatus::Vacant | SlotStatus::Starting => "starting",
-                SlotStatus::Retiring | SlotStatus::Terminating(_) => "ending",
+                SlotStatus::Leaving | SlotStatus::Terminating(_) => "ending",
                 SlotStatus::Ready if is_running => "running",
                 SlotStatus::Ready => "idle",
             },

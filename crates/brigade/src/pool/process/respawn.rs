@@ -14,10 +14,11 @@ use crate::worker::process::host::death::Evidence;
 use crate::worker::process::ipc::protocol::NotReady;
 use crate::worker::program_init::ProgramInit;
 
-/// How long a place stays empty after its worker did not start, the first time.
+/// Doubled for each start that failed in a row: the first is tried again at once, the second after
+/// twice this time, and from the tenth on after about a second.
 const BACKOFF: Duration = Duration::from_millis(2);
 
-/// How long a place stays empty while the pool is built: the first failure ends that.
+/// How long a slot stays empty while the pool is built: the first failure ends that.
 const UNTIL_BUILT: Duration = Duration::from_secs(3600);
 
 /// Whether workers that did not start are tried again.
@@ -86,12 +87,12 @@ impl Respawn {
         Err(reason)
     }
 
-    /// Whether no more workers are tried.
+    /// Whether starting workers is suspended.
     pub(super) fn is_halted(&self) -> bool {
         self.is_halted
     }
 
-    /// There is a task: workers are tried anew. Returns whether they were not.
+    /// Resumes the starting of workers, for there is a task. Returns whether it was suspended.
     pub(super) fn resume(&mut self) -> bool {
         let was_halted = std::mem::take(&mut self.is_halted);
         if was_halted {

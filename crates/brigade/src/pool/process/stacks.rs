@@ -110,7 +110,7 @@ impl WorkerSlot {
         match self.status {
             SlotStatus::Starting => initializes,
             SlotStatus::Ready => self.has_begun() && !self.assigned.is_empty(),
-            SlotStatus::Vacant | SlotStatus::Retiring | SlotStatus::Terminating(_) => false,
+            SlotStatus::Vacant | SlotStatus::Leaving | SlotStatus::Terminating(_) => false,
         }
     }
 }

@@ -75,7 +75,7 @@ impl ProcessPool {
             .map_err(|e| e.to_string())
     }
 
-    /// What is to be called of a task that borrows a context, and that.
+    /// The call target of a task with a context, and the encoded context.
     #[track_caller]
     pub(super) fn target_with<C: Message + Sync, A: Message, R: Message>(
         &self,

@@ -157,19 +157,19 @@ impl Task {
     /// How many tasks this is.
     pub(super) fn count(&self) -> u32 {
         match &self.input {
-            EncodedInput::Batch(strip) => strip.count(),
+            EncodedInput::Batch(batch) => batch.count(),
             _ => 1,
         }
     }
 
     /// Of several tasks, keeps the first so many, and gives the others.
     pub(super) fn split_off(&mut self, keep: u32) -> Option<Task> {
-        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) =
+        let (EncodedInput::Batch(batch), ResultSink::Map(map, index)) =
             (&mut self.input, &self.sink)
         else {
             return None;
         };
-        let (rest, kept) = strip.split_off(keep);
+        let (rest, kept) = batch.split_off(keep);
         let sink = ResultSink::Map(*map, index + u64::from(keep));
         Some(Task {
             at: self.at + kept as u64,
@@ -188,10 +188,10 @@ impl Task {
 
     /// Of several tasks, lets go of the first so many, which are done.
     pub(super) fn drop_completed(&mut self, count: u32) {
-        if let (EncodedInput::Batch(strip), ResultSink::Map(_, index)) =
+        if let (EncodedInput::Batch(batch), ResultSink::Map(_, index)) =
             (&mut self.input, &mut self.sink)
         {
-            self.at += strip.advance_by(count) as u64;
+            self.at += batch.advance_by(count) as u64;
             self.prefix = 0;
             self.number += u64::from(count);
             *index += u64::from(count);
@@ -200,12 +200,12 @@ impl Task {
 
     /// Of several tasks, lets go of the first, which is done. Gives whose it was.
     pub(super) fn pop_completed(&mut self) -> Option<(u32, u64)> {
-        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) =
+        let (EncodedInput::Batch(batch), ResultSink::Map(map, index)) =
             (&mut self.input, &mut self.sink)
         else {
             return None;
         };
-        self.at += strip.advance() as u64;
+        self.at += batch.advance() as u64;
         self.prefix = 0;
         self.number += 1;
         *index += 1;
@@ -214,11 +214,11 @@ impl Task {
 
     /// Of several tasks, takes the first out, to be one by itself.
     pub(super) fn take_first(&mut self) -> Option<Task> {
-        let (EncodedInput::Batch(strip), ResultSink::Map(map, index)) = (&self.input, &self.sink)
+        let (EncodedInput::Batch(batch), ResultSink::Map(map, index)) = (&self.input, &self.sink)
         else {
             return None;
         };
-        let input = EncodedInput::Inline(Bytes::from_slice(strip.first()));
+        let input = EncodedInput::Inline(Bytes::from_slice(batch.first()));
         let one = Task {
             at: self.at,
             prefix: self.prefix,

@@ -42,7 +42,7 @@ impl Dispatcher {
                 // Its workers are still being lost; we are called when that is done.
                 continue;
             }
-            let may_hire = if self.server.is_gone() {
+            let may_take_worker = if self.server.is_gone() {
                 self.switch_fork_server()
             } else if self.respawn.is_building() {
                 // Compared when its building began.
@@ -50,11 +50,11 @@ impl Dispatcher {
             } else {
                 self.server.may_make_more()
             };
-            if let Err(why) = may_hire {
+            if let Err(why) = may_take_worker {
                 self.on_start_failure(i, StartFailure::spawn_failed(why), ctx);
                 continue;
             }
-            let spare = match self.server.try_take_worker(self.client_id, asked) {
+            let spare = match self.server.try_take_worker(self.observer_id, asked) {
                 Ok(Some(spare)) => spare,
                 Ok(None) => {
                     lacks = asked;
@@ -93,7 +93,7 @@ impl Dispatcher {
             );
         }
         if !Arc::ptr_eq(&server, &self.server) {
-            self.client_id = self.server.move_observer(self.client_id, &server);
+            self.observer_id = self.server.move_observer(self.observer_id, &server);
             self.epoch = server.exit_table.epoch().load(Ordering::Acquire);
             self.server = server;
             self.stops = 0;
@@ -122,7 +122,7 @@ impl Dispatcher {
     /// Ends all queued tasks: there is no worker, for this reason.
     fn fail_queued(&mut self, reason: &StartFailure, ctx: &mut Ctx<'_>) {
         while let Some(task) = self.queue.pop_any() {
-            if self.is_abandoned(&task) {
+            if self.is_unwanted(&task) {
                 self.discard(task, ctx);
                 continue;
             }

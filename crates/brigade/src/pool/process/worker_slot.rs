@@ -83,19 +83,19 @@ pub(super) enum SlotStatus {
     /// It takes tasks.
     Ready,
     /// It begins no more tasks, and ends by itself.
-    Retiring,
+    Leaving,
     /// It was told to end, or killed.
     Terminating(Termination),
 }
 
-/// A worker's place.
+/// A worker's entry in the table of its pool; another worker takes it over when this one is gone.
 pub(super) struct WorkerSlot {
     pub(super) status: SlotStatus,
     pub(super) connection: Option<WorkerConnection>,
     /// The tasks assigned to it, oldest first: that one it runs, or will next.
     pub(super) assigned: AssignedTasks,
     /// Something was written to its mailbox that is not offered yet.
-    pub(super) unpublished: bool,
+    pub(super) unoffered: bool,
     /// There is no room in its mailbox.
     pub(super) ring_full: bool,
     /// The plan of the task that was written last, the number of the context that it uses, or 0,
@@ -110,8 +110,8 @@ pub(super) struct WorkerSlot {
     pub(super) bad_reply: bool,
     /// When it got something to do, or finished something.
     pub(super) last_progress: Instant,
-    /// How many it had finished when that was looked at last, and when its next one was first seen;
-    /// later, by the time in which this program or the worker could not run.
+    /// How many results had been taken, and since when the next task is the worker's first. The time
+    /// is moved forward by that in which this program or the worker was stopped.
     pub(super) front_since: (u32, Instant),
     /// Since when its worker is stopped, as far as one has seen.
     pub(super) stopped: Option<Instant>,
@@ -143,7 +143,7 @@ impl WorkerSlot {
             status: SlotStatus::Vacant,
             connection: None,
             assigned: AssignedTasks::default(),
-            unpublished: false,
+            unoffered: false,
             ring_full: false,
             last_plan: None,
             contexts: WorkerContexts::default(),
@@ -316,7 +316,7 @@ impl WorkerSlot {
         self.note_assignment(&task, worker);
         self.ring_full |= rest.is_some();
         self.assigned.push(task);
-        self.unpublished = true;
+        self.unoffered = true;
         Given {
             took,
             rest,
@@ -367,7 +367,7 @@ impl WorkerSlot {
         }
         self.note_assignment(new, worker);
         self.assigned.push_one(task.take());
-        self.unpublished = true;
+        self.unoffered = true;
         true
     }
 
@@ -435,9 +435,9 @@ impl WorkerSlot {
             EncodedInput::WithDescriptors(carried) => {
                 connection.write_with_attachment(carried.bytes(), carried.attachment())?
             }
-            EncodedInput::Batch(strip) => {
-                let room = connection.room_for(strip.size());
-                let (frames, fit) = strip.fitting(room);
+            EncodedInput::Batch(batch) => {
+                let room = connection.room_for(batch.size());
+                let (frames, fit) = batch.fitting(room);
                 if fit == 0 {
                     return Err(NotNow::Full);
                 }

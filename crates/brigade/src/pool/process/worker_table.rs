@@ -102,7 +102,7 @@ impl WorkerTable {
         self.entries.iter_mut().map(|entry| &mut entry.slot)
     }
 
-    /// Empties a worker's place. Returns since when it was busy, if it was.
+    /// Empties a worker's slot. Returns since when it was busy, if it was.
     pub(super) fn clear(&mut self, i: WorkerIndex, now: Instant) -> Option<Instant> {
         let since = self.end_busy(i);
         self.context_bytes += self[i].contexts.carried();

@@ -47,7 +47,8 @@ pub(super) fn worker() -> Option<Arc<WorkerThread>> {
     worker.filter(|worker| !worker.pool.is_copy())
 }
 
-/// The calling thread waits. If it is a worker, another may run in its place until this is dropped.
+/// Marks the calling worker as blocked until the guard is dropped: the pool may run another thread
+/// meanwhile.
 #[must_use]
 pub(in crate::pool) struct BlockedGuard(Option<Arc<WorkerThread>>);
 

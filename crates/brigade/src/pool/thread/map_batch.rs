@@ -110,7 +110,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         let mut last = None;
         loop {
             // Asked before anything is locked: the answer is the subscriber's own code.
-            let has_listener = events::task_events_enabled();
+            let has_subscriber = events::task_events_enabled();
             let mut ended_now = None;
             if let Some(result) = last.take_if(|_| pool.is_copy()) {
                 // As in `PoolTask::finish`.
@@ -127,7 +127,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                     }
                     tasks += 1;
                     worker.count_result(&result);
-                    if has_listener {
+                    if has_subscriber {
                         ended_now = Some((number, TaskOutcome::of(&result)));
                     }
                     if let Some(running) = inner.running.take() {
@@ -157,7 +157,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
                 break;
             };
             pool.capacity.release(1);
-            if has_listener {
+            if has_subscriber {
                 (pool.events()).started(worker.id, input.number, self.elapsed(pool));
             }
             let number = input.number;
@@ -323,7 +323,7 @@ impl<A: Message, R: Message> Work for RunningBatch<A, R> {
         true
     }
 
-    fn reject(self: Arc<Self>, _crew: &Arc<ThreadPool>, rejection: &Rejection) {
+    fn reject(self: Arc<Self>, _pool: &Arc<ThreadPool>, rejection: &Rejection) {
         let rest = self.take_remaining();
         self.job.reject_inputs(rest, rejection);
     }

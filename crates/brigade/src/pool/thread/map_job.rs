@@ -1,6 +1,6 @@
 //! One map: inputs that have not begun, batches that workers run, and results that were not taken.
 //!
-//! The pool's queue does not hold the inputs of a map, but *tickets*, at most one for each worker.
+//! The pool's queue does not hold the inputs of a map, but *map items*, at most one for each worker.
 //! A worker that takes a map item runs one batch of inputs after another as a [`RunningBatch`];
 //! between two batches it serves others in the queue. When there are no inputs left it steals half
 //! of what another worker has not begun, so that nothing waits behind a long task while a worker is
@@ -91,8 +91,8 @@ pub(super) struct MapJobState<A, R> {
     done_count: usize,
     /// How many the iterator sleeps for; fewer, if no more are to come.
     wanted: usize,
-    /// Tickets in the queue or at a worker.
-    tickets: usize,
+    /// Map items in the queue or at a worker.
+    map_items: usize,
     /// How long a task takes; `None`: not known yet.
     task_time: Option<TaskTime>,
     /// The iterator sleeps on `arrived`.
@@ -120,7 +120,7 @@ impl<A, R> MapJob<A, R> {
                 done: VecDeque::new(),
                 done_count: 0,
                 wanted: 1,
-                tickets: 0,
+                map_items: 0,
                 task_time: None,
                 waiting: false,
                 capacity_signalled: false,
@@ -229,12 +229,12 @@ impl<A: Message, R: Message> MapJob<A, R> {
             let full = std::mem::take(&mut state.filling);
             state.batches.push_back(full);
         }
-        // Tickets that no worker has taken.
-        let ahead = state.tickets.saturating_sub(state.running.len());
+        // Map items that no worker has taken.
+        let ahead = state.map_items.saturating_sub(state.running.len());
         let is_enough =
-            state.tickets >= workers || ahead >= state.batches.len() + state.filling.inputs.len();
+            state.map_items >= workers || ahead >= state.batches.len() + state.filling.inputs.len();
         if !is_enough {
-            state.tickets += 1;
+            state.map_items += 1;
         }
         let inputs = state.batches.len() * batch_size + state.filling.inputs.len();
         drop(state);
@@ -269,7 +269,7 @@ impl<A: Message, R: Message> MapJob<A, R> {
             batch
         };
         if batch.inputs.is_empty() {
-            state.tickets = state.tickets.saturating_sub(1);
+            state.map_items = state.map_items.saturating_sub(1);
             return None;
         }
         let batch = Arc::new(RunningBatch::new(Arc::clone(self), worker.id, batch));
@@ -353,9 +353,9 @@ impl<A: Message, R: Message> Work for MapJob<A, R> {
         false
     }
 
-    fn reject(self: Arc<Self>, _crew: &Arc<ThreadPool>, rejection: &Rejection) {
+    fn reject(self: Arc<Self>, _pool: &Arc<ThreadPool>, rejection: &Rejection) {
         let mut state = lock(&self.state);
-        state.tickets = state.tickets.saturating_sub(1);
+        state.map_items = state.map_items.saturating_sub(1);
         let inputs = state.take_inputs();
         drop(state);
         self.reject_inputs(inputs, rejection);

@@ -65,7 +65,7 @@ pub(in crate::pool) struct ThreadPool {
     /// How long tasks take.
     pub(super) task_time: SharedEstimate,
     /// The counters of threads that have left the table. Written under the table's lock.
-    pub(super) retired: ThreadCounters,
+    pub(super) counters_of_left: ThreadCounters,
     /// Made with the pool if that has a timeout, or for the first task that has a time of its own.
     pub(super) timeout_monitor: OnceLock<TimeoutMonitor>,
 }
@@ -105,7 +105,7 @@ impl ThreadPool {
             idle: FutureWaiters::default(),
             counters: PoolCounters::new(),
             task_time: SharedEstimate::default(),
-            retired: ThreadCounters::new(),
+            counters_of_left: ThreadCounters::new(),
             timeout_monitor: OnceLock::new(),
             options,
         }
@@ -281,7 +281,7 @@ impl ThreadPool {
         let table = lock(&self.table);
         let live = table.threads.values().map(|entry| &entry.worker.counters);
         let (workers, limit) = (table.workers, self.options.queue_limit);
-        counters::snapshot(workers, limit, &self.counters, live, &self.retired)
+        counters::snapshot(workers, limit, &self.counters, live, &self.counters_of_left)
     }
 }
 

@@ -32,7 +32,7 @@ impl ThreadPool {
 }
 
 impl PoolSource for ThreadPool {
-    fn publish(&self) -> PoolPicture {
+    fn picture(&self) -> PoolPicture {
         let stats = self.stats();
         let workers = self.seen_workers();
         let pictures = workers.iter();

@@ -34,7 +34,7 @@ impl ThreadPool {
         self.apply(action);
     }
 
-    /// So many inputs of a map wait behind its tickets, where the queue's length does not show
+    /// So many inputs of a map wait behind its map items, where the queue's length does not show
     /// them.
     pub(super) fn on_map_backlog(self: &Arc<Self>, inputs: usize) {
         if self.wake_hint() & HAS_SENTRY != 0 {
@@ -96,7 +96,7 @@ impl ThreadPool {
             entry.ready = true;
             let goes_on = !table.shutting_down || !self.queue_is_empty();
             if !goes_on {
-                table.retire(id);
+                table.remove_exited(id);
             }
             goes_on
         });
@@ -110,7 +110,7 @@ impl ThreadPool {
         let name = self.options.initializer_name();
         self.counters.not_ready.fetch_add(1, Ordering::AcqRel);
         let (action, gives_up) = self.with_table(|table| {
-            table.retire(worker.id);
+            table.remove_exited(worker.id);
             if table.building {
                 table.build_failure = name.clone().map(|name| (name, unwound.clone()));
                 return (WakeAction::Nothing, false);
@@ -199,8 +199,8 @@ impl ThreadPool {
                 return Idle::Resume;
             }
             if table.shutting_down && (surplus || self.queue_is_empty()) {
-                table.retire(worker.id);
-                self.retired.merge(&worker.counters);
+                table.remove_exited(worker.id);
+                self.counters_of_left.merge(&worker.counters);
                 return Idle::Exit;
             }
             table.sleepers.push(Arc::clone(worker));
@@ -246,8 +246,8 @@ impl ThreadPool {
             let ends = (table.shutting_down || table.is_surplus(worker.id))
                 && table.remove_sleeper(worker.id);
             if ends {
-                table.retire(worker.id);
-                self.retired.merge(&worker.counters);
+                table.remove_exited(worker.id);
+                self.counters_of_left.merge(&worker.counters);
             }
             ends
         });
@@ -275,8 +275,8 @@ impl ThreadPool {
             replaced::TASK_LIMIT
         };
         let action = self.with_table(|table| {
-            table.retire(worker.id);
-            self.retired.merge(&worker.counters);
+            table.remove_exited(worker.id);
+            self.counters_of_left.merge(&worker.counters);
             self.counters.recycled.fetch_add(1, Ordering::Relaxed);
             self.pick_replacement(table)
         });
@@ -322,7 +322,7 @@ impl ThreadPool {
             let Some(entry) = entry else {
                 return (WakeAction::Nothing, None);
             };
-            self.retired.merge(&entry.worker.counters);
+            self.counters_of_left.merge(&entry.worker.counters);
             (self.pick_replacement(table), Some(entry))
         });
         // Its thread is detached: nothing waits for it.

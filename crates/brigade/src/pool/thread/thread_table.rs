@@ -256,7 +256,7 @@ impl ThreadTable {
     }
 
     /// A thread exits by itself, now.
-    pub(super) fn retire(&mut self, id: u64) {
+    pub(super) fn remove_exited(&mut self, id: u64) {
         let Some(entry) = self.remove(id) else {
             return;
         };

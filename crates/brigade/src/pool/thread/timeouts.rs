@@ -84,7 +84,7 @@ impl ThreadPool {
         }
         let theirs = Arc::clone(self);
         let thread = thread::Builder::new()
-            .name("brigade-keeper".to_owned())
+            .name("brigade-timeouts".to_owned())
             .spawn(move || {
                 current::set_monitor_of(theirs.pool_id);
                 service_thread::mark();
@@ -95,7 +95,7 @@ impl ThreadPool {
                 }
             })
             .call(THREAD)
-            .needed_to("keep a pool's limit of time")?;
+            .needed_to("end tasks over their timeout")?;
         let monitor = TimeoutMonitor {
             is_parked: AtomicBool::new(false),
             awaits_backlog: AtomicBool::new(false),

@@ -76,7 +76,7 @@ impl AbandonReason {
 #[derive(Debug)]
 pub(super) enum Rejection {
     Cancelled,
-    /// The pool has no thread to run it, and the system has none.
+    /// The pool is closed, or it has no thread and the system gives it none.
     Closed,
     /// The pool has no thread, for the initializer panics.
     Initializer(TaskName, Unwound),

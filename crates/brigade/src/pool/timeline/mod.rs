@@ -93,7 +93,8 @@ impl Timeline {
         })
     }
 
-    /// A run has ended, of the task that `name` names by the address and the place of its key.
+    /// Adds a run that has ended. `key` is the address of the function and that of the call; `name` is
+    /// called once for each key.
     pub(super) fn ran(&self, run: &TaskRun, key: (usize, usize), name: impl FnOnce() -> TaskName) {
         let mut inner = self.lock();
         let TimelineState {

@@ -129,7 +129,7 @@ fn a_frozen_region_can_be_written_by_nobody() {
     let len = file_len(1, 100).expect("len");
     let file = draft::make(len, Memory::Reserved).expect("draft");
     let other = copy(&file);
-    let region = Region::publish(file, true).expect("published");
+    let region = Region::seal(file, true).expect("published");
     assert!(region.frozen());
     assert_eq!(
         rustix::io::pwrite(&other, &[1], 0),
@@ -153,7 +153,7 @@ fn a_region_is_mapped_once_whoever_drops_it_meanwhile() {
     let file = draft::make(file_len(1, 1).expect("len"), Memory::Reserved).expect("draft");
     let stat = rustix::fs::fstat(&file).expect("stat");
     let id = (stat.st_dev, stat.st_ino);
-    let first = Region::publish(copy(&file), false).expect("published");
+    let first = Region::seal(copy(&file), false).expect("published");
     let again = Region::receive(copy(&file)).expect("received");
     assert!(Arc::ptr_eq(&first, &again));
     drop((first, again));
@@ -197,6 +197,6 @@ fn a_page_that_is_held_for_a_while_does_not_keep_it_from_being_sealed() {
         let mut page = [0; 4096];
         assert_eq!(rustix::io::read(&read, &mut page[..]), Ok(4096));
     });
-    Region::publish(draft, true).expect("sealed");
+    Region::seal(draft, true).expect("sealed");
     reader.join().expect("it ends");
 }

@@ -149,7 +149,7 @@ fn what_is_not_of_the_type_is_refused() {
     let seal = |frozen| {
         let file = draft::make(8192, Memory::Reserved).expect("draft");
         let copy = rustix::io::fcntl_dupfd_cloexec(&file, 3).expect("dup");
-        (Region::publish(file, frozen).expect("published"), copy)
+        (Region::seal(file, frozen).expect("published"), copy)
     };
     let (_frozen, file) = seal(true);
     decode::<Shared<[u8]>>(

@@ -140,7 +140,7 @@ pub(crate) fn ask_thread(thread: u32, deadline: Instant) -> (Option<Vec<usize>>,
         (record.state).compare_exchange(ASKED, IDLE, Ordering::AcqRel, Ordering::Acquire);
     if taken_back == Err(ANSWERS) {
         // It is at it, and may be waiting for a processor.
-        wait(record, Instant::now() + LONGER);
+        wait(record, Instant::now() + FINISH_ANSWER_WITHIN);
     }
     if record.state.load(Ordering::Acquire) != ANSWERED {
         return (None, look);
@@ -154,7 +154,7 @@ pub(crate) fn ask_thread(thread: u32, deadline: Instant) -> (Option<Vec<usize>>,
 }
 
 /// How long a thread is waited for that has begun to answer.
-const LONGER: Duration = Duration::from_millis(50);
+const FINISH_ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
 fn wait(record: &Record, deadline: Instant) {
     loop {

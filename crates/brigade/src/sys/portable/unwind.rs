@@ -7,7 +7,7 @@ pub(crate) type Calls = Vec<usize>;
 
 /// No more are noted.
 #[cfg(feature = "backtrace")]
-const MOST: usize = 128;
+const MAX_FRAMES: usize = 128;
 
 /// Those on this thread's stack.
 #[cfg(feature = "backtrace")]
@@ -16,7 +16,7 @@ pub(crate) fn calls() -> Calls {
     backtrace::trace(|frame| {
         // A return address is after the call.
         calls.push((frame.ip() as usize).saturating_sub(1));
-        calls.len() < MOST
+        calls.len() < MAX_FRAMES
     });
     calls
 }

@@ -40,14 +40,14 @@ const MOST_BYTES: usize = 160 << 20;
 /// How many a process keeps: each takes a descriptor.
 const MOST_FILES: usize = 16;
 
-/// Of the memory that a process may have, at the most.
-const SHARE_OF_MEMORY: u64 = 8;
+/// Kept files take at most this part of the memory that a process may have: an eighth.
+const MEMORY_DIVISOR: u64 = 8;
 
-/// The same, for each worker of a pool: there may be as many as processors, and more.
-const SHARE_OF_MEMORY_IN_WORKER: u64 = 64;
+/// The same in each worker of a pool, of which there may be as many as processors, and more.
+const WORKER_MEMORY_DIVISOR: u64 = 64;
 
-/// Of the descriptors that a process may have, at the most.
-const SHARE_OF_DESCRIPTORS: u64 = 64;
+/// Kept files are at most this part of the descriptors that a process may have.
+const DESCRIPTORS_DIVISOR: u64 = 64;
 
 /// How long a file is kept that is not used.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ const NOTHING_YET: u8 = 2;
 const NOTHING: u8 = 3;
 
 /// Something is kept, or was.
-static MAY_BE_ANY: AtomicBool = AtomicBool::new(false);
+static HAS_KEPT: AtomicBool = AtomicBool::new(false);
 
 /// What a process keeps.
 #[derive(Debug)]
@@ -84,12 +84,12 @@ static KEPT: PerProcess<Mutex<KeptFiles>> =
     PerProcess::new(|| Mutex::new(KeptFiles::new(Allowance::of_this_process())));
 
 /// This process is a worker.
-pub(crate) fn in_worker() {
+pub(crate) fn keep_nothing_yet() {
     change(BY_THREAD, NOTHING_YET);
 }
 
 /// This worker runs one task after another: it calls [`give_back`] between them.
-pub(crate) fn by_worker() {
+pub(crate) fn give_back_between_tasks() {
     change(NOTHING_YET, BY_WORKER);
 }
 
@@ -98,7 +98,7 @@ fn change(from: u8, to: u8) {
 }
 
 /// Nothing is to be kept in this process from now on: it may not do what that takes.
-pub(crate) fn nothing() {
+pub(crate) fn disable() {
     GIVEN_BACK_BY.store(NOTHING, Ordering::Relaxed);
 }
 
@@ -135,15 +135,15 @@ pub(crate) fn give_back() -> bool {
     let mut kept = lock();
     let old = kept.take_old();
     let is_left = kept.count > 0;
-    MAY_BE_ANY.store(is_left, Ordering::Relaxed);
+    HAS_KEPT.store(is_left, Ordering::Relaxed);
     drop(kept);
     drop(old);
     is_left
 }
 
 /// Whether this process keeps anything, or has.
-pub(crate) fn may_be_any() -> bool {
-    MAY_BE_ANY.load(Ordering::Relaxed)
+pub(crate) fn has_kept() -> bool {
+    HAS_KEPT.load(Ordering::Relaxed)
 }
 
 fn lock() -> MutexGuard<'static, KeptFiles> {
@@ -184,12 +184,12 @@ impl Allowance {
             cgroup::lowest_memory_max(),
         ];
         let share = match GIVEN_BACK_BY.load(Ordering::Relaxed) {
-            BY_WORKER => SHARE_OF_MEMORY_IN_WORKER,
-            _ => SHARE_OF_MEMORY,
+            BY_WORKER => WORKER_MEMORY_DIVISOR,
+            _ => MEMORY_DIVISOR,
         };
         Allowance::of(
             memory.into_iter().flatten().min().unwrap_or(u64::MAX) / share,
-            soft(Resource::Nofile).unwrap_or(u64::MAX) / SHARE_OF_DESCRIPTORS,
+            soft(Resource::Nofile).unwrap_or(u64::MAX) / DESCRIPTORS_DIVISOR,
         )
     }
 
@@ -241,7 +241,7 @@ impl KeptFiles {
     }
 
     fn put_back(&mut self, file: KeptFile) {
-        MAY_BE_ANY.store(true, Ordering::Relaxed);
+        HAS_KEPT.store(true, Ordering::Relaxed);
         self.files.push(file);
         if !self.has_thread && GIVEN_BACK_BY.load(Ordering::Relaxed) == BY_THREAD {
             self.has_thread = start_thread().is_ok();
@@ -281,7 +281,7 @@ impl Room {
             lock().leave(self.0);
             // Where there is only too little of something just now, there may be more later.
             if e.kind() == io::ErrorKind::Unsupported {
-                nothing();
+                disable();
             }
         }
         made.ok()

@@ -363,7 +363,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     /// For what is asked for as another type than was written: as JSON would give it.
     #[inline(never)]
-    fn other<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+    fn decode_as_any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         self.strip_some()?;
         de::Deserializer::deserialize_any(self, visitor)
     }

@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 use crate::sys::stack;
 
 /// The most levels. A level is a struct, a sequence, a map, a `Some`, or a variant with a value.
-const LIMIT: usize = 1 << 16;
+const MAX_LEVELS: usize = 1 << 16;
 
 /// The most levels on a stack of unknown size.
 const LIMIT_UNKNOWN: usize = 4096;
@@ -67,7 +67,7 @@ impl Depth {
     fn check(self) -> Result<()> {
         match stack::left() {
             Some(left) if left < RESERVE => Err(self.too_deep()),
-            Some(_) if self.0 > LIMIT => Err(Self::over(LIMIT)),
+            Some(_) if self.0 > MAX_LEVELS => Err(Self::over(MAX_LEVELS)),
             None if self.0 > LIMIT_UNKNOWN => Err(Self::over(LIMIT_UNKNOWN)),
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::json::{self, AsJson};
 
 /// More visitors than any type has.
-const TRIES: usize = 64;
+const MAX_VISITORS: usize = 64;
 
 /// Has a message that could not be read read once more, or more often, where something was learned
 /// by that. What has descriptors is read once: they are taken.
@@ -18,7 +18,7 @@ pub(super) fn again<R>(
     if !may_repeat {
         return Err(error);
     }
-    for _ in 0..TRIES {
+    for _ in 0..MAX_VISITORS {
         if !error.is_learned() {
             break;
         }

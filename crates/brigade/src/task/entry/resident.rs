@@ -32,7 +32,7 @@ pub(crate) struct EncodedValue {
 #[derive(Debug)]
 pub(crate) enum ValuePlace {
     Here(Vec<u8>),
-    /// In a memory file, so many.
+    /// A memory file, and its length in bytes.
     File(OwnedFd, u64),
 }
 

@@ -11,7 +11,7 @@ use super::call::NamedCall;
 pub(crate) struct Frames {
     symbols: Arc<Symbols>,
     calls: Vec<usize>,
-    /// What another process made of its calls, instead of ours.
+    /// Names that another process has looked up, used instead of `symbols`.
     told: Option<Arc<ToldFrames>>,
 }
 

@@ -24,10 +24,10 @@ pub(crate) struct AskedStreams {
 
 /// Where workers read from: for [`Builder::stdin`](super::Builder::stdin).
 #[derive(Clone, Debug, Default)]
-pub struct Input(pub(crate) From);
+pub struct Input(pub(crate) StdinFrom);
 
 #[derive(Clone, Debug, Default)]
-pub(crate) enum From {
+pub(crate) enum StdinFrom {
     #[default]
     Null,
     Inherit,
@@ -37,7 +37,7 @@ pub(crate) enum From {
 impl Input {
     /// Nothing: the first read finds the end.
     pub fn null() -> Input {
-        Input(From::Null)
+        Input(StdinFrom::Null)
     }
 
     /// The program's own stdin, as it is when the worker starts. Workers and the program take from
@@ -45,7 +45,7 @@ impl Input {
     ///
     /// With a [`Sandbox`](crate::Sandbox) nothing is started: a terminal would be a way out.
     pub fn inherit() -> Input {
-        Input(From::Inherit)
+        Input(StdinFrom::Inherit)
     }
 
     /// A file, which each worker reads from its beginning. It is opened here, so that one that is
@@ -55,7 +55,7 @@ impl Input {
     /// It cannot be opened, or cannot be read by each from its beginning (a directory, a pipe).
     pub fn file(path: impl AsRef<Path>) -> io::Result<Input> {
         let file = host::open_input(path.as_ref())?;
-        Ok(Input(From::File(Arc::new(file))))
+        Ok(Input(StdinFrom::File(Arc::new(file))))
     }
 
     /// As [`file`](Self::file), of a file that is open: one without a name, say. Each worker reads
@@ -67,7 +67,7 @@ impl Input {
     /// worker.
     pub fn from_file(file: &File) -> io::Result<Input> {
         let file = host::copy_input(file)?;
-        Ok(Input(From::File(Arc::new(file))))
+        Ok(Input(StdinFrom::File(Arc::new(file))))
     }
 }
 

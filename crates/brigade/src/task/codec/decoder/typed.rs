@@ -28,7 +28,7 @@ macro_rules! integers {
                         Err(_) => out_of_range(n.into(), visitor),
                     },
                 },
-                None => self.other(visitor),
+                None => self.decode_as_any(visitor),
             }
         }
         )*
@@ -160,7 +160,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 visitor.visit_bool(tag == tag::TRUE)
             }
-            _ => self.other(visitor),
+            _ => self.decode_as_any(visitor),
         }
     }
 
@@ -184,7 +184,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 visitor.visit_f32(f32::from_le_bytes(self.take_array()?))
             }
-            _ => self.other(visitor),
+            _ => self.decode_as_any(visitor),
         }
     }
 
@@ -195,19 +195,19 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 visitor.visit_f64(f64::from_le_bytes(self.take_array()?))
             }
-            _ => self.other(visitor),
+            _ => self.decode_as_any(visitor),
         }
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.other(visitor)
+        self.decode_as_any(visitor)
     }
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next_str()? {
             Some(text) => visitor.visit_borrowed_str(text),
-            None => self.other(visitor),
+            None => self.decode_as_any(visitor),
         }
     }
 
@@ -219,7 +219,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.next_str()? {
             Some(text) => visitor.visit_borrowed_bytes(text.as_bytes()),
-            None => self.other(visitor),
+            None => self.decode_as_any(visitor),
         }
     }
 
@@ -250,7 +250,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.other(visitor)
+        self.decode_as_any(visitor)
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -258,7 +258,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
-        self.other(visitor)
+        self.decode_as_any(visitor)
     }
 
     #[inline]
@@ -273,7 +273,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         // What asks for a newtype by this name, and has written a struct:
         // `serde_json::value::RawValue`.
         if name == "$serde_json::private::RawValue" {
-            return self.other(visitor);
+            return self.decode_as_any(visitor);
         }
         visitor.visit_newtype_struct(self)
     }
@@ -297,7 +297,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 let run = self.run(Plain::U8)?;
                 self.numbers(run, visitor)
             }
-            _ => self.other(visitor),
+            _ => self.decode_as_any(visitor),
         }
     }
 
@@ -323,7 +323,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
                 self.skip_byte();
                 self.map_of(visitor)
             }
-            _ => self.other(visitor),
+            _ => self.decode_as_any(visitor),
         }
     }
 

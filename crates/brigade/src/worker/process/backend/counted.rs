@@ -18,7 +18,7 @@ use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::child::{this_worker, worker};
-use crate::worker::process::host::client::{ForkServer, ForkServerLinks, Origin, current};
+use crate::worker::process::host::client::{ForkServer, ForkServerLinks, Origin, servers_of};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::{ExitTable, SLOTS};
@@ -72,7 +72,7 @@ impl OneThread {
             StartMethod::Fork,
         )?;
         let server = Arc::new(server);
-        *current(Origin::own(Inheritance::Environment))
+        *servers_of(Origin::own(Inheritance::Environment))
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&server));
         this_worker::become_the_worker_of(Mailbox::map(Mailbox::file()?)?);

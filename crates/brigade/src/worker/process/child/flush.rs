@@ -6,7 +6,7 @@
 //! stdout cannot be tried.
 //!
 //! So: where the process never had a second thread, no other thread can hold a lock, and the
-//! streams are flushed. Else a thread does it, for which the task's own waits [`LIMIT`]. What is
+//! streams are flushed. Else a thread does it, for which the task's own waits [`FLUSH_WITHIN`]. What is
 //! not out by then is left, but for C's stdout, if its lock can be had; and the host is told. The
 //! thread stays for the next task; one that is stuck is left, too.
 
@@ -19,7 +19,7 @@ use crate::sys::signal::Blocked;
 use crate::sys::{c_streams, process};
 
 /// How long a task's end is held up by a stream that another thread holds.
-const LIMIT: Duration = Duration::from_millis(100);
+const FLUSH_WITHIN: Duration = Duration::from_millis(100);
 
 /// Which of C's streams are flushed, beside std's stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(in crate::worker::process) fn flush(streams: FlushedStreams) -> bool {
         streams.flush();
         return true;
     }
-    let is_done = streams.flush_within(LIMIT);
+    let is_done = streams.flush_within(FLUSH_WITHIN);
     if !is_done {
         // It may be another that is held.
         c_streams::try_flush_stdout();

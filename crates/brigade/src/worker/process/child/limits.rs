@@ -58,7 +58,7 @@ pub(super) fn apply(limits: &Limits) -> io::Result<()> {
     }
     if limits.memory.is_some() || !limits.memory_group.is_empty() {
         // It is for the task's own.
-        kept::nothing();
+        kept::disable();
     }
     if let Some(bytes) = limits.memory {
         limit_memory(bytes, &limits.memory_group)

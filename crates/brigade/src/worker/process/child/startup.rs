@@ -55,9 +55,8 @@ pub(crate) enum Surplus {
 }
 
 /// Lives and ends as a worker.
-pub(crate) fn run(birth: &WorkerArgs<'_>) -> ! {
-    let (mailbox, mut worker) =
-        begin(birth).unwrap_or_else(|e| could_not_start(birth.fd_socket, e));
+pub(crate) fn run(args: &WorkerArgs<'_>) -> ! {
+    let (mailbox, mut worker) = begin(args).unwrap_or_else(|e| could_not_start(args.fd_socket, e));
     worker.warm_up();
     if let Some(pool) = worker.serve() {
         WorkerLoop::new(worker, pool).run();
@@ -79,11 +78,11 @@ pub(in crate::worker::process) fn could_not_start(fd_socket: &OwnedFd, why: io::
 }
 
 /// Becomes a worker.
-fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
+fn begin(args: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     profile::begin();
     process::die_with_parent();
     // The fork server may have died before that took effect.
-    if process::parent()? != birth.server {
+    if process::parent()? != args.server {
         process::exit_now(0);
     }
     // A group of its own, so that it and its children can be ended together; and orphans among them
@@ -92,18 +91,15 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     let _ = rustix::process::setpgid(None, None);
     let _ = process::adopt_orphans();
     process::set_name(c"brigade-worker");
-    let mailbox = become_the_worker_of(Mailbox::map(birth.mailbox)?);
-    let (fd_socket, wake_socket) = (
-        Pinned::new(birth.fd_socket)?,
-        Pinned::new(birth.wake_socket)?,
-    );
+    let mailbox = become_the_worker_of(Mailbox::map(args.mailbox)?);
+    let (fd_socket, wake_socket) = (Pinned::new(args.fd_socket)?, Pinned::new(args.wake_socket)?);
     let liveness = LivenessTable::get()?;
-    let token = birth.token.map_or_else(Token::outsider, Ok)?;
-    birth.stdout.map_or(Ok(()), fds::become_stdout)?;
-    fds::become_stderr(birth.stderr)?;
+    let token = args.token.map_or_else(Token::outsider, Ok)?;
+    args.stdout.map_or(Ok(()), fds::become_stdout)?;
+    fds::become_stderr(args.stderr)?;
     liveness::become_worker(token);
-    kept::in_worker();
-    match birth.surplus {
+    kept::keep_nothing_yet();
+    match args.surplus {
         Surplus::All => {
             fds::close_all_but(&[
                 fd_socket.number(),
@@ -114,12 +110,12 @@ fn begin(birth: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
         Surplus::These(numbers) => fds::close_all(&numbers),
     }
     // Lowers it, which any process may. If it is denied altogether, it was never raised.
-    if let Some(open_files) = birth.open_files {
+    if let Some(open_files) = args.open_files {
         let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
     }
     signal::unblock_all();
-    groups::enter_ahead(birth.groups);
-    let worker = Worker::new(mailbox, fd_socket, wake_socket, birth.stderr_count);
+    groups::enter_ahead(args.groups);
+    let worker = Worker::new(mailbox, fd_socket, wake_socket, args.stderr_count);
     Ok((mailbox, worker))
 }
 

@@ -13,7 +13,7 @@ use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::stderr_count::StderrCount;
 
 /// To make a process takes longer than so many simple system calls.
-const LONG: u64 = 128;
+const CALLS_PER_FORK: u64 = 128;
 
 /// A worker's.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl StderrMark {
     /// processes.
     pub(in crate::worker::process) fn task_ended(&mut self, mailbox: &Mailbox) -> bool {
         let took = ticks::now().wrapping_sub(self.since);
-        let was_long = took / LONG >= self.shortest;
+        let was_long = took / CALLS_PER_FORK >= self.shortest;
         if took >= self.shortest || process::has_had_threads() {
             self.ask(mailbox);
         } else {

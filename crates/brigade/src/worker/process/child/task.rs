@@ -162,7 +162,7 @@ pub(super) fn reply_outcome(
     result: &mut EncodedResult,
 ) -> bool {
     if service.has_lost_fork_server() {
-        // What the task has made of that, of a broken pipe above all, is no end of its own.
+        // What the task returns because its pipes broke is not its result.
         wait_to_be_killed();
     }
     match outcome {

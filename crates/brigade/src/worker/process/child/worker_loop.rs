@@ -36,7 +36,7 @@ pub(in crate::worker::process) struct WorkerLoop {
     worker: Worker,
     /// Tasks until it leaves.
     left: u64,
-    memory_limit: Option<MemoryLimit>,
+    recycle_above: Option<ResidentLimit>,
     tells_times: bool,
     /// The process that serves, and no child of a task.
     original: Original,
@@ -59,14 +59,14 @@ impl WorkerLoop {
     pub(in crate::worker::process) fn new(worker: Worker, pool: PoolWorker) -> WorkerLoop {
         let PoolWorker { setup: pool, state } = pool;
         if pool.bytes.is_none() {
-            kept::by_worker();
+            kept::give_back_between_tasks();
         }
         let mut stderr = StderrMark::new(worker.stderr_count);
         stderr.begin(worker.mailbox);
         WorkerLoop {
             worker,
             left: pool.tasks.unwrap_or(u64::MAX),
-            memory_limit: pool.bytes.map(MemoryLimit::new),
+            recycle_above: pool.bytes.map(ResidentLimit::new),
             tells_times: pool.tells_times,
             original: Original::this_process(),
             stderr,
@@ -118,7 +118,7 @@ impl WorkerLoop {
                 return;
             }
             mailbox.note_processor();
-            if kept::may_be_any() && !handoff.sleep_for_more(self.begun, kept::KEPT_FOR) {
+            if kept::has_kept() && !handoff.sleep_for_more(self.begun, kept::KEPT_FOR) {
                 kept::give_back();
                 continue;
             }
@@ -133,7 +133,10 @@ impl WorkerLoop {
         let was_long = self.stderr.task_ended(self.worker.mailbox);
         self.left -= 1;
         let had_enough = self.left == 0
-            || self.memory_limit.as_mut().is_some_and(MemoryLimit::is_over)
+            || self
+                .recycle_above
+                .as_mut()
+                .is_some_and(ResidentLimit::is_over)
             || was_long && self.zombies.are_too_many()
             || self.uses == Some(STATE) && self.contexts.is_state_spoiled();
         if served && !had_enough {
@@ -175,7 +178,7 @@ impl WorkerLoop {
     /// for a task before it has closed the way that its input comes; or it has left a thread behind
     /// that holds stdout.
     fn serve_one(&mut self) -> bool {
-        if kept::may_be_any() {
+        if kept::has_kept() {
             kept::give_back();
         }
         let worker = &mut self.worker;
@@ -369,14 +372,14 @@ fn write_wake_socket(wake_socket: &Pinned) {
 
 /// How much memory this process has, looked at now and then. The second number of /proc/self/statm,
 /// proc(5): pages that are resident.
-struct MemoryLimit {
+struct ResidentLimit {
     max_pages: u64,
     last: Instant,
 }
 
-impl MemoryLimit {
-    fn new(bytes: u64) -> MemoryLimit {
-        MemoryLimit {
+impl ResidentLimit {
+    fn new(bytes: u64) -> ResidentLimit {
+        ResidentLimit {
             max_pages: bytes / rustix::param::page_size() as u64,
             last: Instant::now(),
         }

@@ -12,7 +12,7 @@ use crate::sys::process;
 use crate::worker::process::fork_server::orphans::Children;
 
 /// A worker that has more leaves.
-const MOST: usize = 64;
+const MAX_ZOMBIES: usize = 64;
 
 /// How often they are counted, at the most.
 const COUNTING: Duration = Duration::from_millis(20);
@@ -40,6 +40,6 @@ impl Zombies {
         };
         children.list(&mut all);
         let mut zombies = all.iter().filter(|&&pid| process::is_zombie(pid));
-        all.len() > MOST && zombies.nth(MOST).is_some()
+        all.len() > MAX_ZOMBIES && zombies.nth(MAX_ZOMBIES).is_some()
     }
 }

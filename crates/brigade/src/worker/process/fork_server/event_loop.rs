@@ -101,7 +101,7 @@ struct ForkedWorker {
     fd_socket: Arc<OwnedFd>,
     written: PerStream<StreamReader>,
     /// Where its stdout and its stderr go, if not where those of others go.
-    own: [Option<Box<StreamWriter>>; 2],
+    redirected: [Option<Box<StreamWriter>>; 2],
     /// The OOM killer's count at its birth.
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
@@ -131,7 +131,7 @@ struct Gone {
 }
 
 struct EventLoop<'a> {
-    own: u32,
+    pid: u32,
     socket: &'a OwnedFd,
     /// The same socket, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
@@ -179,7 +179,7 @@ struct EventLoop<'a> {
     oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
     /// wait. They are not waited for a second time.
-    hopeless: Vec<u32>,
+    given_up: Vec<u32>,
     /// The host asks for no workers any more.
     retired: bool,
 }
@@ -246,7 +246,7 @@ impl<'a> EventLoop<'a> {
         let stderr_counts = StderrCounts::new()?;
         stderr_counts.leave_last_word();
         let server = EventLoop {
-            own: std::process::id(),
+            pid: std::process::id(),
             socket_out: opened::copy(socket)?,
             socket,
             outbox: Outbox::default(),
@@ -274,7 +274,7 @@ impl<'a> EventLoop<'a> {
             groups: GroupDirectories::default(),
             looks: Looks::new(),
             oom_score: OomScore::of_this_process(),
-            hopeless: Vec::new(),
+            given_up: Vec::new(),
             retired: false,
         };
         warm_up::leave_memory();

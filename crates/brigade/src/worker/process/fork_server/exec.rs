@@ -63,16 +63,16 @@ impl Executing {
     /// Makes a worker. Gives its process id.
     pub(in crate::worker::process) fn make(
         &self,
-        birth: &WorkerArgs<'_>,
+        args: &WorkerArgs<'_>,
         slot: u32,
         stderr_counts: &OwnedFd,
     ) -> io::Result<u32> {
         let (socket, theirs) = opened::socket_pair()?;
         let begin = Begin {
-            server: birth.server,
+            server: args.server,
             slot,
-            token: birth.token.map(Token::to_bits),
-            open_files: birth.open_files.map(|limit| limit.current),
+            token: args.token.map(Token::to_bits),
+            open_files: args.open_files.map(|limit| limit.current),
             privilege: self.privilege.clone(),
             modules: self.modules.clone(),
         };
@@ -81,14 +81,14 @@ impl Executing {
             .get()
             .ok_or(io::ErrorKind::NotFound)?;
         let mut descriptors = vec![
-            birth.mailbox.as_fd(),
-            birth.fd_socket.as_fd(),
-            birth.stderr.as_fd(),
-            birth.wake_socket.as_fd(),
+            args.mailbox.as_fd(),
+            args.fd_socket.as_fd(),
+            args.stderr.as_fd(),
+            args.wake_socket.as_fd(),
             liveness,
             stderr_counts.as_fd(),
         ];
-        descriptors.extend(birth.stdout.map(AsFd::as_fd));
+        descriptors.extend(args.stdout.map(AsFd::as_fd));
         // It is there before the worker is: there is always room for the first.
         protocol::send(&socket, &begin, &descriptors)?;
         start::launch_worker(theirs, &self.privilege)

@@ -39,8 +39,8 @@ pub(crate) fn prepare() -> io::Result<Option<Rlimit>> {
     Ok(open_files)
 }
 
-/// What is also to be done where a worker is a start of the program, and no copy of the fork
-/// server.
+/// Sets up signals and the fault handler. A worker that is executed does this too; one that is
+/// forked has it from the fork server.
 pub(crate) fn prepare_program() -> io::Result<()> {
     // What the program's own start sets up, a worker's start sets up too: Rust's `main` ignores
     // SIGPIPE.

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use crate::sys::{numbers, process};
 
-const SOON: Duration = Duration::from_millis(20);
-const LATE: Duration = Duration::from_millis(320);
+const LOOK_AFTER_CHANGE: Duration = Duration::from_millis(20);
+const LOOK_WITHOUT_CHANGE: Duration = Duration::from_millis(320);
 
 /// Processes of a worker that are counted, at the most.
-const MOST: usize = 4096;
+const MAX_PROCESSES: usize = 4096;
 
 /// When the next look is due.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl Looks {
     pub(super) fn new() -> Looks {
         Looks {
             at: None,
-            pause: SOON,
+            pause: LOOK_AFTER_CHANGE,
         }
     }
 
     /// There is another to be looked at.
     pub(super) fn begin(&mut self) {
-        self.pause = SOON;
-        self.at = Some(Instant::now() + SOON);
+        self.pause = LOOK_AFTER_CHANGE;
+        self.at = Some(Instant::now() + LOOK_AFTER_CHANGE);
     }
 
     pub(super) fn at(&self) -> Option<Instant> {
@@ -64,9 +64,9 @@ impl Looks {
     /// less, than at the last.
     pub(super) fn end(&mut self, none: bool, changed: bool) {
         self.pause = if changed {
-            SOON
+            LOOK_AFTER_CHANGE
         } else {
-            LATE.min(self.pause * 2)
+            LOOK_WITHOUT_CHANGE.min(self.pause * 2)
         };
         self.at = (!none).then(|| Instant::now() + self.pause);
     }
@@ -108,7 +108,7 @@ fn with_children(pid: u32) -> Vec<u32> {
             let numbers = children.split_ascii_whitespace();
             all.extend(numbers.filter_map(|number| number.parse::<u32>().ok()));
         }
-        if all.len() >= MOST {
+        if all.len() >= MAX_PROCESSES {
             break;
         }
     }
@@ -145,9 +145,9 @@ mod tests {
         for _ in 0..10 {
             looks.end(false, false);
         }
-        assert_eq!(looks.pause, LATE);
+        assert_eq!(looks.pause, LOOK_WITHOUT_CHANGE);
         looks.end(false, true);
-        assert_eq!(looks.pause, SOON);
+        assert_eq!(looks.pause, LOOK_AFTER_CHANGE);
         looks.end(true, false);
         assert!(looks.at().is_none());
     }

@@ -150,8 +150,8 @@ impl Origin<'static> {
 /// The fork servers of one program, by [`Inheritance`].
 pub(in crate::worker::process) type Servers = [Mutex<Option<Arc<ForkServer>>>; 2];
 
-/// This process's.
-pub(in crate::worker::process) fn current(of: Origin<'_>) -> &Mutex<Option<Arc<ForkServer>>> {
+/// Where this process keeps the fork server of an origin.
+pub(in crate::worker::process) fn servers_of(of: Origin<'_>) -> &Mutex<Option<Arc<ForkServer>>> {
     let servers = of
         .program
         .map_or_else(|| CURRENT.get(), |program| program.servers());
@@ -177,7 +177,9 @@ impl fmt::Debug for ForkServer {
 impl ForkServer {
     /// This process's fork server, started if there is none.
     pub(crate) fn get(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
-        let mut current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = servers_of(of)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }

@@ -49,7 +49,7 @@ pub(crate) struct WorkerConnection {
 
 enum FdSocketState {
     Closed,
-    /// Asked for, with this request_number.
+    /// Asked for, under this request number.
     Coming(u64),
     Open(OwnedFd),
     /// There is none any more.
@@ -204,7 +204,7 @@ impl WorkerConnection {
 
     /// Offers what was written, and wakes the worker if it sleeps. `may_spin`: whether it may look
     /// for a while when it has nothing to do.
-    pub(crate) fn publish(&mut self, may_spin: bool) {
+    pub(crate) fn offer_and_wake(&mut self, may_spin: bool) {
         let count = self.unoffered();
         let owes_wake = std::mem::take(&mut self.owes_wake);
         if count == 0 && !owes_wake {

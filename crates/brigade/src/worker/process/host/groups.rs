@@ -32,7 +32,7 @@ const PREFIX: &str = "brigade-";
 /// The group of the program and its other processes, where it had to move.
 const PROGRAM: &str = "program";
 /// A message to the fork server has room for so many bytes of both paths.
-const MOST: usize = 380;
+const MAX_PATH_BYTES: usize = 380;
 
 /// Where groups for workers are made, by controller; or why there are none.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Groups {
             .flatten()
             .map(|path| path.as_os_str().len())
             .sum::<usize>();
-        if len <= MOST {
+        if len <= MAX_PATH_BYTES {
             return groups;
         }
         let too_long = || Err("the path of the control group is too long".to_owned());

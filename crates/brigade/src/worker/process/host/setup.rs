@@ -14,7 +14,7 @@ use super::streams::GivenStreams;
 use super::worker_setup::WorkerSetup;
 use crate::process::Builder;
 #[cfg(feature = "sandbox")]
-use crate::process::streams::From;
+use crate::process::streams::StdinFrom;
 use crate::sys::error::Call;
 use crate::task::entry::Plan;
 use crate::task::identity::Function;
@@ -164,7 +164,7 @@ impl Builder {
             return Ok(GivenStreams::default());
         };
         #[cfg(feature = "sandbox")]
-        if self.sandbox.is_some() && matches!(streams.stdin.0, From::Inherit) {
+        if self.sandbox.is_some() && matches!(streams.stdin.0, StdinFrom::Inherit) {
             let why =
                 "a worker in a sandbox cannot have the program's stdin: that would be a way out";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));

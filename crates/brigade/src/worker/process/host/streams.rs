@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::program::NamedProgram;
-use crate::process::streams::{AskedStreams, From, To};
+use crate::process::streams::{AskedStreams, StdinFrom, To};
 use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::task::name::TaskName;
@@ -63,7 +63,7 @@ impl GivenStreams {
         } = streams;
         let marks = [stdout, stderr].map(|output| matches!(output.0, To::Lines(_)));
         Some(OwnStreams {
-            stdin: !matches!(stdin.0, From::Null),
+            stdin: !matches!(stdin.0, StdinFrom::Null),
             stdout: !matches!(stdout.0, To::Inherit),
             marks,
             value: value.is_some(),
@@ -77,13 +77,13 @@ impl GivenStreams {
         };
         let mut descriptors = Vec::new();
         let stdin = match &inner.streams.stdin.0 {
-            From::Null => false,
-            From::Inherit => {
+            StdinFrom::Null => false,
+            StdinFrom::Inherit => {
                 let stdin = opened::copy(rustix::stdio::stdin());
                 descriptors.push(stdin.needed_to("give a worker the program's stdin")?);
                 true
             }
-            From::File(file) => {
+            StdinFrom::File(file) => {
                 // Anew, for a place of its own in it.
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let file = opened::file(path, OFlags::RDONLY | OFlags::NOCTTY);

@@ -84,8 +84,8 @@ pub(crate) struct ExitRecord {
 }
 
 impl ExitRecord {
-    /// Of what it wrote to stderr, keeps only what came after so many bytes. The number is the
-    /// worker's word.
+    /// Drops the first `begin` bytes of what the worker wrote to stderr. `begin` is the worker's
+    /// claim, and may be any number.
     pub(crate) fn forget_stderr_before(&mut self, begin: u64) {
         let own = usize::try_from(self.written.saturating_sub(begin)).unwrap_or(usize::MAX);
         let before = self.stderr.len().saturating_sub(own);
@@ -322,8 +322,8 @@ impl ExitTable {
         fence(Ordering::SeqCst);
     }
 
-    /// The host: the worker is gone, and its fork server too, or it does not answer; how it ended
-    /// that is not known. Returns `false` if the end was known before.
+    /// Records that the worker is gone, and that how it ended is unknown, for its fork server is gone
+    /// too or does not answer. The host calls this. Returns `false` if the end was known before.
     ///
     /// A fork server that answers again says it once more, which does no harm: only it gives slots
     /// out again, and not before it has said so itself.

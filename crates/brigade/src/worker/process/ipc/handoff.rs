@@ -211,7 +211,8 @@ impl Handoff {
         self.finished.0.store(finished, Ordering::Release);
     }
 
-    /// What to wake. `notify` is looked at after everything that the worker has shown: it has just
+    /// Takes the notify word if the event is what it asks for, and returns what to wake. The word is
+    /// read after everything that the worker has shown: it has just
     /// begun a task, or calls [`full_fence`](Self::full_fence) first.
     fn take_notify(&self, event: NotifyEvent) -> NotifyTarget {
         let word = self.host.notify.load(Ordering::Relaxed);

@@ -60,8 +60,8 @@ pub(crate) const INLINE_MAX: usize = 32 * 1024;
 struct Status {
     /// Index into [`Phase::ALL`].
     phase: AtomicU32,
-    /// Not 0: the host sleeps in its event loop, not on the ring's wake socket; it is to be told
-    /// through the event descriptor.
+    /// Not 0: the host does not sleep on the ring's futex word but in its event loop, and the worker
+    /// wakes it by the wake socket.
     notify: AtomicU32,
     /// The processor that it was on when it slept, or started its task, last.
     processor: AtomicU32,

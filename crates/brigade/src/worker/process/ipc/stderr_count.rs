@@ -40,7 +40,7 @@ const READING: u64 = 1;
 
 /// How often a worker asks until nothing was read meanwhile. A fork server that is in the middle of
 /// a read is on another processor, or waits for this one.
-const TRIES: u32 = 100;
+const MAX_READS_SEEN: u32 = 100;
 
 /// The counts of all workers, as the fork server sees them and as they do.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl StderrCount {
 
     /// How many bytes were ever written to this pipe. `None`: that cannot be found out now.
     pub(crate) fn written(self, pipe: BorrowedFd<'_>) -> Option<u64> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_READS_SEEN {
             let before = self.count.load(Ordering::SeqCst);
             if before & READING == 0 {
                 // The task may have put something else there.

@@ -17,7 +17,7 @@ use crate::sys::wakeup::{self, Way};
 
 /// As many are read at once, so that a worker that sends without end keeps the host from nothing
 /// else.
-const AT_ONCE: usize = 256;
+const MAX_READ: usize = 256;
 
 /// The host's end.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn wake(workers: BorrowedFd<'_>) -> io::Result<()> {
 impl HostWakeSocket {
     /// Takes the wake-ups that have come.
     pub(crate) fn take_wakeups(&self) -> WakeSocketState {
-        match wakeup::take(&self.0, AT_ONCE) {
+        match wakeup::take(&self.0, MAX_READ) {
             Ok(Way::Open) => WakeSocketState::Open,
             Ok(Way::ShutDown) | Err(_) => WakeSocketState::ShutDown,
         }

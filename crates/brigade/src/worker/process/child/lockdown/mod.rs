@@ -46,7 +46,7 @@ pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     let mut took = Took::begin();
     one_thread()?;
     // What it takes to keep one's files of large values would be refused, and reported.
-    kept::nothing();
+    kept::disable();
     let parent = process::parent()?;
     // Before this process becomes a user that may not look at them.
     let granted = paths::Granted::open(rules)?;

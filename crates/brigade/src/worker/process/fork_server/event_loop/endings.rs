@@ -75,7 +75,7 @@ impl EventLoop<'_> {
             if self.closing.iter().all(|c| c.since.elapsed() < PATIENCE) {
                 return;
             }
-            self.hopeless.extend(orphans);
+            self.given_up.extend(orphans);
         }
         let mut closing = std::mem::take(&mut self.closing);
         for Closing {
@@ -106,7 +106,7 @@ impl EventLoop<'_> {
             for input in worker.written.iter() {
                 self.epoll.remove(input.pipe());
             }
-            for own in worker.own.into_iter().flatten() {
+            for own in worker.redirected.into_iter().flatten() {
                 if let Some(fd) = own.fd().filter(|_| own.blocked) {
                     self.epoll.remove(fd);
                 }
@@ -139,13 +139,13 @@ impl EventLoop<'_> {
     pub(super) fn kill_orphans(&mut self) -> Vec<u32> {
         let mut all = Vec::new();
         self.children.list(&mut all);
-        self.hopeless.retain(|pid| all.contains(pid));
+        self.given_up.retain(|pid| all.contains(pid));
         let is_relay = |pid| self.outputs.iter().any(|output| output.relay == Some(pid));
         all.retain(|&pid| !self.workers.contains_key(&pid) && !is_relay(pid));
         for &pid in &all {
             process::kill(pid, libc::SIGKILL);
         }
-        all.retain(|pid| !self.hopeless.contains(pid));
+        all.retain(|pid| !self.given_up.contains(pid));
         all
     }
 

@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// How long it is tried. Longer than descriptors are on their way, but for a host that is stopped,
 /// which has no room then.
-const TRIES: Duration = Duration::from_secs(2);
+const TRIED_FOR: Duration = Duration::from_secs(2);
 
 /// Events, oldest first.
 #[derive(Debug, Default)]
@@ -141,7 +141,9 @@ impl Outbox {
                     sent.heard = false;
                     return (sent, true);
                 }
-                FailureAction::Passing if now < *outgoing.failing.get_or_insert(now) + TRIES => {
+                FailureAction::Passing
+                    if now < *outgoing.failing.get_or_insert(now) + TRIED_FOR =>
+                {
                     self.again_at = Some(now + AGAIN);
                     forks_wait |= is_fork;
                     at += 1;
@@ -245,7 +247,7 @@ mod tests {
             // A fork server that is asked whether it is there answers; forks keep their order.
             assert_eq!(words, "here3");
             assert!(sent.heard && sent.refused.is_empty() && outbox.again_at().is_some());
-            let (words, _) = send(&mut outbox, now + TRIES / 2, None);
+            let (words, _) = send(&mut outbox, now + TRIED_FOR / 2, None);
             assert_eq!(words, "forked1+ not7 fd_socket2:0+");
             assert!(outbox.events.is_empty() && outbox.again_at().is_none());
         }
@@ -263,7 +265,7 @@ mod tests {
                 words.push(more);
                 assert!(sent.heard);
                 refused.extend(sent.refused);
-                now += TRIES;
+                now += TRIED_FOR;
             }
             assert_eq!(
                 refused,

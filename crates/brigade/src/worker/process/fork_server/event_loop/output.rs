@@ -20,7 +20,7 @@ impl ForkedWorker {
         stream: Stream,
         outputs: &'a mut PerStream<StreamWriter>,
     ) -> Option<(&'a mut StreamReader, &'a mut StreamWriter)> {
-        let own = self.own[stream as usize].as_deref_mut();
+        let own = self.redirected[stream as usize].as_deref_mut();
         Some((
             self.written.of_mut(stream)?,
             own.or(outputs.of_mut(stream))?,
@@ -33,7 +33,7 @@ impl ForkedWorker {
             if let Some((input, output)) = self.passing(stream, outputs) {
                 input.drain(output);
             }
-            if let Some(own) = &mut self.own[stream as usize] {
+            if let Some(own) = &mut self.redirected[stream as usize] {
                 own.end();
                 if let Some(news) = own.take_news() {
                     outputs.stderr.write(news.as_bytes(), &[]);
@@ -44,7 +44,7 @@ impl ForkedWorker {
 
     /// Whether what it writes there waits for where it goes.
     fn waits(&self, stream: Stream, outputs: &PerStream<StreamWriter>) -> bool {
-        match &self.own[stream as usize] {
+        match &self.redirected[stream as usize] {
             Some(own) => own.blocked && !own.drops(),
             None => outputs.of(stream).is_some_and(|output| output.blocked),
         }
@@ -54,7 +54,7 @@ impl ForkedWorker {
     pub(super) fn next_deadline(&self, outputs: &PerStream<StreamWriter>) -> Option<Instant> {
         let of = |stream: Stream| {
             if self.waits(stream, outputs) {
-                return self.own[stream as usize].as_ref()?.drops_at();
+                return self.redirected[stream as usize].as_ref()?.drops_at();
             }
             self.written.of(stream)?.held_until()
         };
@@ -83,8 +83,9 @@ impl EventLoop<'_> {
     /// Says on the program's stderr what is to be said of a worker's own output.
     fn tell_news(&mut self, slot: u32, stream: Stream) {
         let mut workers = self.workers.values_mut();
-        let own =
-            |worker: &'_ mut Box<ForkedWorker>| worker.own[stream as usize].as_mut()?.take_news();
+        let own = |worker: &'_ mut Box<ForkedWorker>| {
+            worker.redirected[stream as usize].as_mut()?.take_news()
+        };
         if let Some(news) = workers.find(|w| w.slot == slot).and_then(own) {
             self.outputs.stderr.write(news.as_bytes(), &[]);
             self.watch_output(Stream::Stderr);
@@ -104,7 +105,7 @@ impl EventLoop<'_> {
         for stream in Stream::ALL {
             for worker in self.workers.values_mut() {
                 if worker.waits(stream, &self.outputs) {
-                    let own = worker.own[stream as usize].as_mut();
+                    let own = worker.redirected[stream as usize].as_mut();
                     if let Some(own) = own.filter(|own| is_due(own.drops_at())) {
                         own.drop_from_now_on();
                         self.unwatched = true;
@@ -133,7 +134,7 @@ impl EventLoop<'_> {
         if self.epoll.add_writable(fd, key_when_free(stream)).is_ok() {
             output.blocked = true;
             let others = self.workers.values();
-            let others = others.filter(|w| w.own[stream as usize].is_none());
+            let others = others.filter(|w| w.redirected[stream as usize].is_none());
             for input in others.filter_map(|w| w.written.of(stream)) {
                 self.epoll.remove(input.pipe());
             }
@@ -160,7 +161,7 @@ impl EventLoop<'_> {
         let Some(worker) = workers.find(|w| w.slot == slot) else {
             return;
         };
-        if let Some(own) = &mut worker.own[stream as usize] {
+        if let Some(own) = &mut worker.redirected[stream as usize] {
             if let Some(fd) = own.fd() {
                 self.epoll.remove(fd);
             }
@@ -223,7 +224,7 @@ impl EventLoop<'_> {
 
 /// While too much waits for a worker's own output, it is not read.
 fn watch_own(worker: &mut ForkedWorker, stream: Stream, epoll: &Epoll) {
-    let own = worker.own[stream as usize].as_mut();
+    let own = worker.redirected[stream as usize].as_mut();
     let Some(own) = own.filter(|own| !own.blocked) else {
         return;
     };

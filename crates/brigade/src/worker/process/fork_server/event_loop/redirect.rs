@@ -69,7 +69,8 @@ impl ForkedWorker {
                 Route::Nowhere => None,
                 Route::File | Route::Lines => Some(next()?),
             };
-            self.own[stream as usize] = Some(Box::new(StreamWriter::own(route, fd, pid, stream)));
+            self.redirected[stream as usize] =
+                Some(Box::new(StreamWriter::own(route, fd, pid, stream)));
             // Its stderr is a pipe to this process already.
             if stream == Stream::Stdout {
                 let (read, write) = streams::pipe()?;

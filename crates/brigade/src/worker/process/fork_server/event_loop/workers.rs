@@ -131,8 +131,8 @@ impl EventLoop<'_> {
         let stdout = self.outputs.stdout.as_ref().map(|_| streams::pipe());
         let (stdout, their_stdout) = stdout.transpose()?.unzip();
         let count = self.stderr_counts.begin(slot);
-        let birth = WorkerArgs {
-            server: self.own,
+        let args = WorkerArgs {
+            server: self.pid,
             stderr_count: self.stderr_counts.seen_by_worker(slot),
             mailbox: &mailbox,
             fd_socket: &their_fd_socket,
@@ -145,9 +145,9 @@ impl EventLoop<'_> {
             surplus: Surplus::All,
         };
         let pid = match &self.executing {
-            Some(executing) => executing.make(&birth, slot, self.stderr_counts.file())?,
+            Some(executing) => executing.make(&args, slot, self.stderr_counts.file())?,
             None => match process::fork_single_threaded()? {
-                Fork::Child => startup::run(&birth),
+                Fork::Child => startup::run(&args),
                 Fork::Parent(pid) => pid,
             },
         };
@@ -160,7 +160,7 @@ impl EventLoop<'_> {
                 stdout: stdout.map(|pipe| StreamReader::new(pipe, None)),
                 stderr: StreamReader::new(stderr, Some(count)),
             },
-            own: [None, None],
+            redirected: [None, None],
             oom_kills,
             kill_at: None,
             ends_at: None,

@@ -18,8 +18,8 @@ const HELD_FOR: Duration = Duration::from_millis(100);
 pub(super) const MOST_HELD: usize = 8 * 1024;
 
 /// Bytes that are read at first, and when there is more.
-const SHORT: usize = 256;
-const LONG: usize = 4 * 1024;
+const SHORT_READ: usize = 256;
+const LONG_READ: usize = 4 * 1024;
 
 /// The reading end of one worker's stream, and its last bytes.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl StreamReader {
     pub(crate) fn pass(&mut self, output: &mut StreamWriter) -> ReadOutcome {
         // Most have nothing to say. After each fork, pages that are touched are copied, and room
         // for much would have the calls below it touch one more of the stack.
-        match self.pass_some::<SHORT>(output) {
-            Ok(SHORT) => self.pass_rest(output),
+        match self.pass_some::<SHORT_READ>(output) {
+            Ok(SHORT_READ) => self.pass_rest(output),
             Ok(_) => ReadOutcome::Something,
             Err(found) => found,
         }
@@ -70,7 +70,7 @@ impl StreamReader {
 
     #[inline(never)]
     fn pass_rest(&mut self, output: &mut StreamWriter) -> ReadOutcome {
-        match self.pass_some::<LONG>(output) {
+        match self.pass_some::<LONG_READ>(output) {
             Ok(_) | Err(ReadOutcome::NothingNow) => ReadOutcome::Something,
             Err(found) => found,
         }

@@ -2,7 +2,7 @@
 //!
 //! Each line is a datagram, so that those of many workers go through one socket. Its reader may be
 //! slow, or never come. While the socket is full its workers are not read and wait, as they would
-//! on a pipe; where nothing at all is taken for [`PATIENCE`], their lines are dropped and counted
+//! on a pipe; where nothing at all is taken for [`READER_TAKES_WITHIN`], their lines are dropped and counted
 //! until there is room again, and the next one says how many.
 
 use std::collections::VecDeque;
@@ -16,10 +16,10 @@ use super::Stream;
 use crate::worker::process::ipc::streams::{LineFrame, PlanWords, split_mark};
 
 /// How long workers wait for a reader that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READER_TAKES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Of what a worker has left that has ended, no more than this waits for the reader, in bytes.
-const MOST: usize = 1 << 20;
+const MAX_LEFT_BYTES: usize = 1 << 20;
 
 /// Before the first task.
 pub(crate) const NO_FUNCTION: PlanWords = [u64::MAX; 2];
@@ -77,7 +77,7 @@ impl LineSocket {
     }
 
     fn push(&mut self, text: &[u8], is_whole: bool) {
-        if self.drops || self.bytes >= MOST {
+        if self.drops || self.bytes >= MAX_LEFT_BYTES {
             self.lost += 1;
             return;
         }
@@ -145,7 +145,7 @@ impl LineSocket {
     pub(super) fn waits(&mut self) {
         if !self.drops {
             self.drops_at
-                .get_or_insert_with(|| Instant::now() + PATIENCE);
+                .get_or_insert_with(|| Instant::now() + READER_TAKES_WITHIN);
         }
     }
 

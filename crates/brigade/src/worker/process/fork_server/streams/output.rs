@@ -25,7 +25,7 @@ const MOST_STDERR: usize = 1 << 20;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) const NOBODY_READS: Duration = Duration::from_millis(50);
 /// How often the pipe to a relay is looked at then: who empties a pipe a little tells nobody.
-const LOOK: Duration = Duration::from_millis(2);
+const RELAY_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Starts a process that writes to the host's stream, and may be held up there, what we write to it
 /// without being held up.
@@ -55,8 +55,8 @@ fn start_relay(to: Stream) -> io::Result<(u32, OwnedFd)> {
                         // No process reads it any more: the pipe to this process breaks, which is
                         // seen there.
                         Err(Errno::PIPE) => process::exit_now(0),
-                        // A terminal that may not be written to now, for one: these words are lost,
-                        // not the next.
+                        // For example a terminal that refuses writes now: this text is dropped,
+                        // later text is tried again.
                         Err(_) => break,
                     }
                 }
@@ -270,7 +270,7 @@ impl StreamWriter {
             }
             // Told of only if it has ended.
             let mut gone = [PollFd::new(pipe, PollFlags::empty())];
-            let until = Some(now + LOOK);
+            let until = Some(now + RELAY_LOOK_INTERVAL);
             if now >= end.min(taken_at + NOBODY_READS)
                 || fds::poll_until(&mut gone, until).unwrap_or(true)
             {

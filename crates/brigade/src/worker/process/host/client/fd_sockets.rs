@@ -36,7 +36,7 @@ impl FdSockets {
 
 impl ForkServer {
     /// Asks for a worker's descriptor socket; when it has come the observers are called, and the
-    /// sleepers that wait for it are woken. Gives its request_number.
+    /// sleepers that wait for it are woken. Returns the number of the request.
     pub(crate) fn ask_for_fd_socket(&self, slot: u32, pid: u32) -> io::Result<u64> {
         let mut state = self.lock();
         let request_number = state.fd_sockets.next_request_number;

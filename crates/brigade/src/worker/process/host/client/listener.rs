@@ -109,7 +109,8 @@ impl ForkServer {
     /// the socket may be open in a process that the program forked by itself: then nothing but the
     /// end of its threads tells that it is not this program any more.
     fn show_thread(&self) {
-        // Linux before 6.9 has none: see PLATFORM.md. The socket is new, and has room.
+        // Before Linux 6.9 threads have no pidfd: see PLATFORM.md. The socket is empty, so that the
+        // send cannot block.
         if let Ok(thread) = opened::pidfd_of_this_thread() {
             let _ = protocol::send(&self.socket, &Request::Listens, &[thread.as_fd()]);
         }

@@ -78,7 +78,7 @@ impl ForkServer {
             }
         };
         while let Some(spare) = state.spares.pop() {
-            if !self.is_fit(&mut state, &spare) {
+            if !self.keep_or_release(&mut state, &spare) {
                 continue;
             }
             note(&mut state, missing.saturating_sub(1));
@@ -106,7 +106,7 @@ impl ForkServer {
         let now = Instant::now();
         self.set_timer(&state, now);
         // Otherwise the listener does that when the timer expires, if it is still needed.
-        if at.is_some_and(|at| at > now + watch::LOOK) {
+        if at.is_some_and(|at| at > now + watch::ASK_INTERVAL) {
             self.watch(&mut state);
         }
     }

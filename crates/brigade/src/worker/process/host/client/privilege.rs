@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::{ClientState, ForkServer, Origin, SpareWorker};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
-use crate::worker::process::host::client::current;
+use crate::worker::process::host::client::servers_of;
 use crate::worker::process::ipc::protocol::Request;
 
 impl ForkServer {
@@ -54,7 +54,9 @@ impl ForkServer {
 
     /// A fork server with this thread's privileges, in place of one that has others.
     pub(crate) fn renew(of: Origin<'_>, old: &Arc<ForkServer>) -> io::Result<Arc<ForkServer>> {
-        let mut current = current(of).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = servers_of(of)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.take() {
             // Another thread may have been here first.
             if !Arc::ptr_eq(&server, old) && !server.lock().gone && server.is_like_us()? {
@@ -86,7 +88,7 @@ impl ForkServer {
     /// Kills a worker that was had for a single task, and not given it.
     pub(crate) fn dismiss(&self, spare: &SpareWorker) {
         self.turn_away(&mut self.lock(), spare);
-        self.retire(spare.slot, spare.pid, false);
+        self.stop_waiting_for_worker(spare.slot, spare.pid, false);
     }
 
     /// Kills a spare.

@@ -24,10 +24,10 @@ const REFILL_AT: usize = 1;
 /// cores that costs it more than its own wake-up.
 const REFILL_DELAY: Duration = Duration::from_millis(1);
 
-/// So many spares in a row that are dead when they are taken are no accident.
+/// After so many spares in a row that were dead when they were taken, the caller gets an error.
 const MAX_DEAD_SPARES: u32 = 64;
 
-/// So many that could not start, and say why, are none either, nor a lack that is over at once.
+/// After so many spares that could not start, the caller gets the reason that they gave.
 const MAX_UNSTARTED_SPARES: u32 = 8;
 
 /// A worker that the host has been given, not yet in use.
@@ -41,7 +41,12 @@ pub(crate) struct SpareWorker {
 impl ClientState {
     /// How many workers callers and pools need now.
     pub(super) fn in_need(&self) -> usize {
-        self.waiting + self.observers.values().map(|e| e.missing).sum::<usize>()
+        self.waiting
+            + self
+                .observers
+                .values()
+                .map(|observer| observer.missing)
+                .sum::<usize>()
     }
 
     /// A spare could not be made. That is told only to callers and pools that need one.
@@ -69,7 +74,7 @@ impl ForkServer {
             state.scarce &= state.spares.len() < SPARES;
             if let Some(spare) = state.spares.pop() {
                 let why = self.why_not_started(&spare);
-                if !self.is_fit(&mut state, &spare) {
+                if !self.keep_or_release(&mut state, &spare) {
                     stillborn += 1;
                     match why {
                         Some(why) if stillborn >= MAX_UNSTARTED_SPARES => break Err((*why).into()),
@@ -117,9 +122,9 @@ impl ForkServer {
         ended.then(|| self.exit_table.exit_record(spare.slot).unstarted)?
     }
 
-    /// Whether a spare can be given something to do. One that was killed or stopped while it slept
-    /// concerns no task, and is let go.
-    pub(super) fn is_fit(&self, state: &mut ClientState, spare: &SpareWorker) -> bool {
+    /// Whether a spare can be given a task. One that was killed or stopped while it slept is ended
+    /// and released: it concerns no task.
+    pub(super) fn keep_or_release(&self, state: &mut ClientState, spare: &SpareWorker) -> bool {
         let has_ended = self.exit_table.has_ended(spare.slot);
         if !has_ended && !self.exit_table.stop(spare.slot).0 {
             return true;
@@ -136,7 +141,7 @@ impl ForkServer {
     pub(crate) fn replace_spare(&self) {
         let mut state = self.lock();
         if state.scarce && state.spares.len() <= REFILL_AT {
-            // It failing is no reason to fail: the next caller that needs a worker asks again.
+            // An error is ignored: the next caller that needs a worker asks again.
             let _ = self.refill(&mut state);
         }
         if !state.resting {

@@ -19,7 +19,7 @@
 //!    fork server.
 //!
 //! Only time counts in which this process could run: of the time between two looks no more than
-//! [`LOOK_COUNTS`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
+//! [`MAX_COUNTED_PAUSE`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
 //! while the machine is suspended.
 //!
 //! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed:
@@ -41,20 +41,20 @@ use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
 
 /// How often the fork server is asked whether it is there.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The most that the time between two looks counts: where it was longer, this program was stopped,
 /// and the fork server is not blamed for the rest.
-const LOOK_COUNTS: Duration = Duration::from_millis(1500);
+const MAX_COUNTED_PAUSE: Duration = Duration::from_millis(1500);
 /// After so long without an answer the host ends workers in its place.
-const STALLS: Duration = Duration::from_secs(1);
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// After so long without an answer it is killed.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// When it is looked, for the first time, whether a worker that is to be ended has.
-const SOON: Duration = Duration::from_millis(50);
+const FIRST_CHECK: Duration = Duration::from_millis(50);
 /// How often it is looked whether a worker that was killed from here is dead.
-const AT_ONCE: Duration = Duration::from_millis(5);
+const KILL_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a worker may take to end after its only reply was taken.
-const MOMENT: Duration = Duration::from_millis(500);
+const EXIT_AFTER_REPLY: Duration = Duration::from_millis(500);
 
 /// A worker, by the number of its slot and its own.
 type Who = (u32, u32);
@@ -122,7 +122,7 @@ impl ClientState {
             || self
                 .observers
                 .values()
-                .any(|e| e.call_at.is_some() || e.missing > 0)
+                .any(|observer| observer.call_at.is_some() || observer.missing > 0)
     }
 
     fn is_worker(&self, (slot, pid): Who) -> bool {
@@ -141,7 +141,7 @@ impl ForkServer {
     /// From now on something depends on the fork server.
     pub(super) fn watch(&self, state: &mut ClientState) {
         if state.watch.due.is_none() && !state.gone {
-            self.look_at(state, Instant::now(), LOOK);
+            self.look_at(state, Instant::now(), ASK_INTERVAL);
         }
     }
 
@@ -171,7 +171,7 @@ impl ForkServer {
 
     /// No caller has this worker with a single task any more. `replied`: it is about to end by
     /// itself; otherwise its task goes on.
-    pub(crate) fn retire(&self, slot: u32, pid: u32, replied: bool) {
+    pub(crate) fn stop_waiting_for_worker(&self, slot: u32, pid: u32, replied: bool) {
         let mut state = self.lock();
         let sleeper = state.async_waiters.remove(&slot);
         let watch = &mut state.watch;
@@ -242,7 +242,7 @@ impl ForkServer {
                 process: None,
             }),
         }
-        self.look_at(state, now, SOON);
+        self.look_at(state, now, FIRST_CHECK);
         // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this
         // one.
         let _ = self.send(Request::Kill {
@@ -261,7 +261,7 @@ impl ForkServer {
         let mut state = self.lock();
         let before = state.watch.looked.replace(now).unwrap_or(now);
         state.watch.due = None;
-        let could_run = now.saturating_duration_since(before).min(LOOK_COUNTS);
+        let could_run = now.saturating_duration_since(before).min(MAX_COUNTED_PAUSE);
         if let Some((_, since)) = &mut state.watch.unanswered {
             *since += could_run;
             if *since >= GIVE_UP {
@@ -293,7 +293,7 @@ impl ForkServer {
     /// waits for it.
     fn ask(&self, state: &mut ClientState, now: Instant) {
         let watch = &mut state.watch;
-        let lately = watch.asked_at.is_some_and(|at| now < at + LOOK);
+        let lately = watch.asked_at.is_some_and(|at| now < at + ASK_INTERVAL);
         if watch.unanswered.is_some() || lately && watch.endings.is_empty() {
             return;
         }
@@ -322,21 +322,27 @@ impl ForkServer {
             WorkerEnding {
                 sent: Some(Signal::KILL),
                 ..
-            } => AT_ONCE,
+            } => KILL_CHECK_INTERVAL,
             WorkerEnding {
                 kill_at: Some(at), ..
-            } => at.saturating_duration_since(now).clamp(SOON, LOOK),
-            _ => LOOK,
+            } => at
+                .saturating_duration_since(now)
+                .clamp(FIRST_CHECK, ASK_INTERVAL),
+            _ => ASK_INTERVAL,
         });
-        let lingering = (!watch.lingering.is_empty()).then_some(MOMENT);
-        let kept = (!self.outgoing.is_empty()).then_some(SOON);
-        soonest.chain(lingering).chain(kept).min().unwrap_or(LOOK)
+        let lingering = (!watch.lingering.is_empty()).then_some(EXIT_AFTER_REPLY);
+        let kept = (!self.outgoing.is_empty()).then_some(FIRST_CHECK);
+        soonest
+            .chain(lingering)
+            .chain(kept)
+            .min()
+            .unwrap_or(ASK_INTERVAL)
     }
 
     /// Whether it does not do what it is told.
     fn stalls(&self, state: &ClientState) -> bool {
         let unanswered = state.watch.unanswered;
-        unanswered.is_some_and(|(_, since)| since >= STALLS) || process::is_stopped(self.pid)
+        unanswered.is_some_and(|(_, since)| since >= STALLED_AFTER) || process::is_stopped(self.pid)
     }
 
     /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are

@@ -21,7 +21,7 @@ use crate::worker::process::ipc::protocol::{self, NotReady};
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// How often another fork server is tried.
-const TRIES: u32 = 8;
+const MAX_FORK_SERVERS: u32 = 8;
 
 /// The number of the only attachment that a worker with one task gets.
 const ATTACHMENT: u64 = 0;
@@ -52,8 +52,8 @@ pub(super) enum WaitOutcome {
 
 /// An end that is known, and waits for the fork server.
 pub(super) enum HeldEnd {
-    /// A reply, of which a part comes through the descriptor socket, which was asked for with this
-    /// request_number.
+    /// A reply, of which a part comes through the descriptor socket, which was asked for under
+    /// this request number.
     FdSocket {
         tag: ReplyTag,
         frame: Vec<u8>,
@@ -77,7 +77,8 @@ impl Drop for OneShotWorker {
         // If it has replied it ends by itself, in a moment. The reply may be a lie: then it is
         // ended.
         let replied = self.replied || self.held.is_some() || self.ends.replies.is_ready();
-        self.server.retire(self.slot, self.pid, replied);
+        self.server
+            .stop_waiting_for_worker(self.slot, self.pid, replied);
         // A result that was not fetched may be all that keeps a channel's end, or a file, open.
         if self.server.exit_table.release(self.slot)
             && (self.ends.replies.is_ready() || self.server.is_retired())
@@ -90,7 +91,7 @@ impl Drop for OneShotWorker {
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to it yet.
 fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_FORK_SERVERS {
         let server = ForkServer::get(of)?;
         let spare = match server.take_worker() {
             Err(_) if server.is_gone() || server.is_retired() => continue,
@@ -236,7 +237,7 @@ impl OneShotWorker {
         }
     }
 
-    /// Whether there is a reply, or no hope of one.
+    /// Whether a reply has come, or the worker has ended.
     pub(super) fn is_finished(&self) -> bool {
         self.ends.replies.is_ready() || self.server.exit_table.has_ended(self.slot)
     }

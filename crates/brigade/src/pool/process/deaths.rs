@@ -56,7 +56,7 @@ fn how_it_died(status: SlotStatus) -> &'static str {
 
 impl Dispatcher {
     /// Deals with the workers that have ended.
-    pub(super) fn reap(&mut self, ctx: &mut Ctx<'_>) {
+    pub(super) fn handle_exits(&mut self, ctx: &mut Ctx<'_>) {
         self.exits_deferred = false;
         for i in self.workers.indices() {
             if self.workers[i]
@@ -203,7 +203,7 @@ impl Dispatcher {
     ) {
         let may_retry = !matches!(status, SlotStatus::Terminating(Termination::Cancelled))
             && !task.input.is_exclusive()
-            && !self.is_abandoned(&task)
+            && !self.is_unwanted(&task)
             && self.early_end(&task).is_none();
         let attempts = task.attempts;
         if may_retry && {
@@ -269,7 +269,7 @@ impl Dispatcher {
         ctx.deferred.rare().dead_tasks.push(DeadTask { task, end });
     }
 
-    pub(super) fn is_abandoned(&self, task: &Task) -> bool {
+    pub(super) fn is_unwanted(&self, task: &Task) -> bool {
         match &task.sink {
             ResultSink::Handle(cell) => cell.cell().is_done(),
             ResultSink::Map(map, _) => self.maps.is_closed(*map),
@@ -359,7 +359,7 @@ impl Dispatcher {
         // behind the first is taken to be untouched.
         let keep = connection.taken().wrapping_add(1);
         let keep = connection.take_back(keep).unwrap_or(keep);
-        slot.unpublished = false;
+        slot.unoffered = false;
         // Those that go back now, too.
         slot.assigned.isolate();
         self.return_unstarted(i, keep, ctx);
