@@ -8,6 +8,7 @@ mod chaos;
 mod deaths;
 mod jwt;
 mod limits;
+mod measure;
 mod purging;
 mod results;
 mod roles;
@@ -30,6 +31,9 @@ fn main() {
     }
     if let Some(at) = arguments.iter().position(|word| word == "--chaos") {
         return chaos::main(&arguments[at + 1..]);
+    }
+    if let Some(at) = arguments.iter().position(|word| word == "--measure") {
+        return measure::main(&arguments[at + 1..]);
     }
     let missing = server::program().as_ref().err();
     if let Some(why) = missing {

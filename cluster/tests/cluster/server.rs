@@ -33,6 +33,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// The configuration of the durable profile.
+    pub(crate) const DURABLE: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/durable.conf");
+
     pub(crate) fn start() -> Server {
         Server::start_with(&[], &[])
     }
@@ -57,6 +61,15 @@ impl Server {
     /// Three of one cluster, which write to disk at once: the durable profile. They tell programs
     /// to connect to these ports, if there are any.
     pub(crate) fn start_three(advertised: Option<[u16; 3]>) -> [Server; 3] {
+        Server::start_cluster(advertised, &["--config", Server::DURABLE])
+    }
+
+    /// Three of one cluster, which write to disk when the system does.
+    pub(crate) fn start_three_lazy() -> [Server; 3] {
+        Server::start_cluster(None, &[])
+    }
+
+    fn start_cluster(advertised: Option<[u16; 3]>, more: &[&str]) -> [Server; 3] {
         // Free ones; somebody else may take one meanwhile, and then a server ends at once.
         let listen = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let listeners = [listen(), listen(), listen()];
@@ -66,10 +79,10 @@ impl Server {
         drop(listeners);
         let routes = ports.map(|port| format!("nats://127.0.0.1:{port}"));
         let all = routes.join(",");
-        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/durable.conf");
         let start = |number: usize| {
             let name = format!("server-{number}");
-            let mut arguments = vec!["--config", config, "--server_name", &name];
+            let mut arguments = more.to_vec();
+            arguments.extend(["--server_name", &name]);
             arguments.extend(["--cluster_name", "three", "--cluster", &routes[number]]);
             arguments.extend(["--routes", &all]);
             let advertised = advertised.map(|ports| format!("127.0.0.1:{}", ports[number]));

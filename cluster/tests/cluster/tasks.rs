@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade_test_support::wait::pause;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -33,6 +33,20 @@ pub(crate) fn reversed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 brigade::export!("reversed", reversed);
+
+pub(crate) fn length(bytes: Vec<u8>) -> usize {
+    bytes.len()
+}
+brigade::export!("length", length);
+
+/// Computes for so many milliseconds.
+pub(crate) fn works(milliseconds: u64) {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(milliseconds) {
+        std::hint::spin_loop();
+    }
+}
+brigade::export!("works", works);
 
 /// Leaves a file behind that tells it has run, each time.
 pub(crate) fn aborts(dir: PathBuf) {
