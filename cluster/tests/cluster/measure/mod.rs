@@ -112,12 +112,12 @@ pub(crate) fn main(arguments: &[String]) {
             .collect();
         times.sort_by(f64::total_cmp);
         println!(
-            "| {name} | {:.0} | {:.0} | {:.0} | {:.2} ms | {:.2} ms |",
+            "| {name} | {:.0} | {:.0} | {:.0} | {:.0} µs | {:.0} µs |",
             of(|figures| figures.null),
             of(|figures| figures.milliseconds),
             of(|figures| figures.mebibytes),
-            1e3 * at(&times, 50),
-            1e3 * at(&times, 99),
+            1e6 * at(&times, 50),
+            1e6 * at(&times, 99),
         );
     }
 }
@@ -224,7 +224,7 @@ async fn a_second(tasks: usize, run: impl Future<Output = ()>) -> f64 {
 fn dask() -> Result<Figures, String> {
     let python = std::env::var("BRIGADE_DASK")
         .map_err(|_| "no Python with Dask; `scripts/cluster measure` installs one".to_owned())?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/measure/dask.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/measure/in_dask.py");
     let log = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
     let counts = serde_json::to_string(&COUNTS).expect("JSON");
     let ran = Command::new(python)
