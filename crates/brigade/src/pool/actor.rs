@@ -146,7 +146,7 @@ impl<S: 'static> Actor<S> {
         }
     }
 
-    /// Its pool of one worker: numbers, process.
+    /// The actor's pool, of one worker: for its numbers and its process.
     pub fn pool(&self) -> &Pool {
         self.pool.pool()
     }

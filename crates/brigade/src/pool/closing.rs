@@ -50,12 +50,12 @@ impl Pool {
         self.backend.wait_idle(None);
     }
 
-    /// [Closes](Self::close) the pool, and waits at most so long until what it has taken is
+    /// [Closes](Self::close) the pool, and waits for at most `time` until what it has taken is
     /// finished; then it [ends](Self::shutdown). `false`: the time was not enough. The pool is
     /// closed then, and goes on with what it has: call this again, or [`abort`](Self::abort).
     ///
     /// # Examples
-    /// A service that is told to stop:
+    /// A service that SIGTERM or a request asks to stop:
     /// ```
     /// use std::time::Duration;
     /// use brigade::{JoinError, Pool};

@@ -16,7 +16,7 @@ use crate::task::contain::contained;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WaitIdleAsync {
     pool: Pool,
-    /// It has waited.
+    /// Set once this future has waited.
     waiter: Option<Arc<FutureWaiter>>,
 }
 
@@ -30,9 +30,9 @@ pub struct ShutdownAsync {
 #[derive(Debug)]
 enum ShutdownStep {
     Open,
-    /// It was closed, and finishes what it has.
+    /// The pool was closed, and finishes what it has.
     Closed,
-    /// Its workers are being ended, in another thread.
+    /// The pool's workers are being ended, in another thread.
     Ends(Arc<Mutex<End>>),
     Ended,
 }
@@ -90,7 +90,7 @@ impl Pool {
     /// with what it has: await it again, or [`abort`](Self::abort).
     ///
     /// # Examples
-    /// A service that is told to stop:
+    /// A service that SIGTERM or a request asks to stop:
     /// ```
     /// use brigade::{JoinError, Pool};
     ///

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Where the timeline is to be.
     #[cfg(feature = "timeline")]
     pub(super) trace: Option<PathBuf>,
-    /// It, once the pool is started.
+    /// The timeline, once the pool is started.
     pub(super) timeline: Option<Arc<Timeline>>,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Debug for StateOptions {
 }
 
 impl Options {
-    /// Whether the pool may have so many workers from now on.
+    /// Whether the pool may have `workers` workers from now on.
     pub(super) fn check_resize(&self, workers: usize) -> io::Result<()> {
         let is_single = self.state.as_ref().is_some_and(|state| state.is_single);
         if is_single && workers != 1 {

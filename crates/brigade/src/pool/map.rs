@@ -58,7 +58,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
         }
     }
 
-    /// How many results are to come, where so many were given.
+    /// How many results are to come, where `given` were given.
     fn size_hint(&self, given: usize, ended: bool) -> (usize, Option<usize>) {
         if ended {
             return (0, Some(0));
@@ -168,7 +168,7 @@ impl<A, R, I> Map<A, R, I> {
 }
 
 impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
-    /// It waits until it is the next.
+    /// Keeps a result until it is the next.
     fn put(&mut self, number: usize, result: Result<R, JoinError>) {
         let at = number - self.next;
         if self.waiting.len() <= at {

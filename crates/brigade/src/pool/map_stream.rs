@@ -23,7 +23,7 @@ pub struct MapStream<A, R, I> {
     call_site: &'static Location<'static>,
     /// `None`: there are no more.
     inputs: Option<I>,
-    /// It waits for room in the queue.
+    /// The submission that waits for room in the queue.
     next: Option<SubmitAsync<A, R>>,
     /// What was submitted and not given yet, in the order of the inputs.
     slots: VecDeque<Slot<R>>,
@@ -40,7 +40,7 @@ enum Slot<R> {
     Ended(Result<R, JoinError>),
 }
 
-/// Which tasks have news, and the waker that is to be told of that.
+/// Which tasks have news, and the waker that learns of that.
 #[derive(Default)]
 struct Wakes(Mutex<WakesState>);
 

@@ -427,11 +427,11 @@ impl Pool {
     /// system calls that the signal interrupts are restarted, but for those that
     /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html) names, which return `EINTR`
     /// after any handler: `poll`, `select`, `epoll_wait`, `nanosleep` and a few others. The
-    /// standard library tries those again. A worker that cannot answer is told as it looks from
-    /// outside.
+    /// standard library tries those again. Of a worker that cannot answer, the answer has what the
+    /// system shows of it from outside.
     ///
     /// Threads are asked in a pool that was built with
-    /// [`thread_stacks`](PoolBuilder::thread_stacks); otherwise their tasks are told, and no
+    /// [`thread_stacks`](PoolBuilder::thread_stacks); otherwise the answer has their tasks, and no
     /// stacks.
     ///
     /// # Examples

@@ -30,7 +30,8 @@ impl Pool {
         }
     }
 
-    /// The same, unless the queue is at its limit: [`try_submit`](Self::try_submit).
+    /// As [`submit_named`](Self::submit_named), unless the queue is at its limit:
+    /// [`try_submit`](Self::try_submit).
     ///
     /// # Errors
     /// The input, which was not taken.
@@ -62,8 +63,8 @@ impl Pool {
         map::Map::new(self.clone(), self.start_named(task, inputs.into_iter()))
     }
 
-    /// The same, as they come, each with the number of its input:
-    /// [`map_unordered`](Self::map_unordered).
+    /// As [`map_named`](Self::map_named), with results as they come, each with the number of its
+    /// input: see [`map_unordered`](Self::map_unordered).
     #[track_caller]
     pub fn map_unordered_named<A, R, I>(
         &self,
@@ -111,7 +112,7 @@ fn refused<A, R: Message>(task: &NamedTask<A, R>) -> JoinHandle<R> {
     )))))
 }
 
-/// A task that no thread runs: why not, until that is told.
+/// A task that no thread runs: why not, until a caller takes the error.
 struct RefusedTask(Mutex<Option<JoinError>>);
 
 impl RefusedTask {

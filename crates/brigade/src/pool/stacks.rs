@@ -94,12 +94,12 @@ impl WorkerStack {
         }
     }
 
-    /// Its stack is not that of the task that it ran when it was asked.
+    /// The worker has gone on: its stack is not that of the task that it ran when it was asked.
     pub(super) fn has_gone_on(self) -> WorkerStack {
         self.without_stack("the task ended meanwhile")
     }
 
-    /// There is a stack, but it cannot be told.
+    /// There is a stack, but it cannot be read.
     pub(super) fn without_stack(mut self, why: &'static str) -> WorkerStack {
         self.place = None;
         self.why_unknown = Some(why);

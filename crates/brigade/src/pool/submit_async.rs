@@ -24,7 +24,7 @@ pub struct SubmitAsync<A, R> {
     call_site: &'static Location<'static>,
     /// `None`: it was submitted.
     input: Option<A>,
-    /// It has waited.
+    /// Set once this future has waited.
     waiter: Option<Arc<FutureWaiter>>,
 }
 

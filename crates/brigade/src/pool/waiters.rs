@@ -1,8 +1,8 @@
 //! Futures that wait for a pool: for room in its queue, or until it has nothing to do.
 //!
-//! They are told in the order in which they came, of room as many as there is room for. One that
-//! was told tries again; another caller may have been faster, and then it is the next to be told.
-//! A future that is dropped after it was told tells the next.
+//! The pool notifies them in the order in which they came, of room as many as there is room for.
+//! One that was notified tries again; another caller may have been faster, and then it is the next
+//! to be notified. A future that is dropped after it was notified notifies the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ pub(super) struct FutureWaiter {
 
 #[derive(Default)]
 enum WaiterState {
-    /// It was not in the queue yet.
+    /// The waiter was not in the queue yet.
     #[default]
     New,
     Waits(Waker),
@@ -62,7 +62,7 @@ impl FutureWaiters {
         drop(before);
     }
 
-    /// There is room for so many tasks. Called without a lock of the pool's.
+    /// There is room for `room` tasks. Called without a lock of the pool's.
     #[inline(always)]
     pub(super) fn notify(&self, room: usize) {
         if room > 0 && !self.is_empty() {
@@ -70,7 +70,7 @@ impl FutureWaiters {
         }
     }
 
-    /// Tells the first ones, at most so many.
+    /// Notifies the first ones, at most `room`.
     #[cold]
     fn notify_first(&self, room: usize) {
         let mut queue = lock(&self.queue);
@@ -89,7 +89,7 @@ impl FutureWaiters {
         }
     }
 
-    /// This one waits no longer. `was_served`: it has the room that it was told of, if it was.
+    /// This one waits no longer. `was_served`: it has the room that it was notified of, if it was.
     pub(super) fn leave(&self, waiter: &Arc<FutureWaiter>, was_served: bool) {
         let mut queue = lock(&self.queue);
         queue.retain(|other| !Arc::ptr_eq(other, waiter));

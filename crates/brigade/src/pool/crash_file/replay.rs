@@ -132,7 +132,7 @@ fn panicked(who: &str, unwound: &Unwound) -> i32 {
     status::PANICKED
 }
 
-/// Whether it is told already. proc_pid_status(5).
+/// Whether a debugger traces this process already. proc_pid_status(5).
 fn is_debugged() -> bool {
     // The thread's name, which is in there, may be no text.
     std::fs::read("/proc/self/status").is_ok_and(|status| {

@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::sync::OnceLock;
 
-/// So many keys are remembered that were used last, at least; and at most twice as many.
+/// The number of keys, of those used last, that are remembered at least. At most twice as many are.
 const REMEMBERED: usize = 64 * 1024;
 
 /// A key, as a pool knows it: keys of the same number have the same worker.

@@ -4,8 +4,8 @@
 /// too early it keeps.
 pub(in crate::pool) const MAP_WINDOW: usize = 16 * 1024;
 
-/// How many tasks a map in async code has given to the pool at once, for each of its workers: so
-/// many that a worker need not wait for the caller's executor between two short ones.
+/// How many tasks a map in async code has given to the pool at once, for each of its workers:
+/// enough that a worker need not wait for the caller's executor between two short ones.
 pub(in crate::pool) const STREAM_AHEAD: usize = 32;
 
 /// How many tasks may wait that no worker has begun. A task that is to be run again goes back
@@ -81,7 +81,8 @@ impl StartFailures {
         self.in_a_row
     }
 
-    /// Whether so many in a row have failed that no more are tried where no worker is left.
+    /// Whether as many starts have failed in a row as the limit allows: no more are tried where no
+    /// worker is left.
     pub(in crate::pool) fn is_over_limit(&self) -> bool {
         self.in_a_row >= self.limit
     }

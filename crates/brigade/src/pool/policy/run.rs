@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(in crate::pool) struct TaskRun {
     /// The worker's row.
     pub(in crate::pool) row: u64,
-    /// Its process, or 0.
+    /// The process of the worker, or 0.
     pub(in crate::pool) pid: u32,
     pub(in crate::pool) task: u64,
     pub(in crate::pool) times: RunTimes,

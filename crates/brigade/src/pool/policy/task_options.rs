@@ -28,7 +28,7 @@ impl<I> TaskOptions<I> {
         self.timeout.is_none() && self.deadline.is_none() && self.retries.is_none()
     }
 
-    /// Its own timeout; `None` if it has none, or one that never ends.
+    /// The task's own timeout; `None` if it has none, or one that never ends.
     pub(in crate::pool) fn own_timeout(&self) -> Option<Duration> {
         self.timeout.filter(|&time| time < FOR_EVER)
     }
@@ -41,12 +41,12 @@ impl<I> TaskOptions<I> {
         }
     }
 
-    /// How often it is run again, in a pool with so many retries.
+    /// How often the task is run again, in a pool whose tasks have `pool` retries.
     pub(in crate::pool) fn retries(&self, pool: u32) -> u32 {
         self.retries.unwrap_or(pool)
     }
 
-    /// The same, with the deadline as another clock tells it.
+    /// These options, with the deadline as another clock has it.
     pub(in crate::pool) fn with_deadline<J>(self, by: impl FnOnce(I) -> J) -> TaskOptions<J> {
         TaskOptions {
             timeout: self.timeout,
@@ -56,7 +56,7 @@ impl<I> TaskOptions<I> {
     }
 }
 
-/// What the builder of a task was told: the same for each kind of them.
+/// What a caller has set in the builder of a task: the same for each kind of builder.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pool) struct BuilderOptions {
     pub(in crate::pool) task: TaskOptions,

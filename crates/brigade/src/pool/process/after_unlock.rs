@@ -298,9 +298,9 @@ impl ProcessPool {
                 .dispatcher
                 .complete(task, RawOutcome::failed(end), ctx);
         }
-        // Now that it is told, their workers are replaced: by the listener, so that the caller that
-        // has the error goes on. The listener hears of the ends too; where that was before, it is
-        // called. That of a fork server that has ended has called for the last time.
+        // Now that callers have the errors, the workers are replaced: by the listener, so that the
+        // caller that has the error goes on. The listener hears of the ends too; where that was
+        // before, it is called. That of a fork server that has ended has called for the last time.
         let dispatcher = &mut inner.dispatcher;
         let has_vacancies = !dispatcher.workers.is_complete();
         let has_listener = !dispatcher.server.is_gone();

@@ -25,8 +25,8 @@ const STALLED_AFTER: Duration = Duration::from_millis(1);
 /// How many tiny tasks a submitter writes to a busy worker before it offers them, in one step.
 const OFFERED_TOGETHER: u32 = 16;
 
-/// Busy workers notify the host to have their tasks shared with idle ones when they have so many times the
-/// tasks that are worth waking a worker for.
+/// Busy workers notify the host to have their tasks shared with idle ones when they have `SHARED`
+/// times the tasks that are worth waking a worker for.
 const SHARED: usize = 4;
 
 impl Dispatcher {
@@ -225,12 +225,13 @@ impl Dispatcher {
         }
     }
 
-    /// Gives a slot so many of the next tasks. `false`: it took none, and it is not idle any more.
+    /// Gives a slot the next `count` tasks. `false`: it took none, and it is not idle any more.
     pub(super) fn assign_to(&mut self, i: WorkerIndex, count: usize, ctx: &mut Ctx<'_>) -> bool {
         self.assign_from(i, count, false, ctx)
     }
 
-    /// The same; or (`pinned`) of those that it alone is to run.
+    /// As [`assign_to`](Self::assign_to); or (`pinned`) of the tasks that this slot alone is to
+    /// run.
     pub(super) fn assign_from(
         &mut self,
         i: WorkerIndex,
@@ -350,7 +351,7 @@ impl Dispatcher {
         }
     }
 
-    /// A task in the queue that was cancelled: its end was told.
+    /// A task in the queue was cancelled, and its handle has the end.
     pub(super) fn discard(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         match &task.sink {
             ResultSink::Handle(_) => self.queue.drop_cancelled(task),

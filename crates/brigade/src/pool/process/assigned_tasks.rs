@@ -110,8 +110,8 @@ impl AssignedTasks {
         }
     }
 
-    /// Where the end of the first task is told, if that is its handle, and the task has nothing
-    /// otherwise than the pool.
+    /// The cell that gets the end of the first task, if that is its handle's, and the task has
+    /// nothing otherwise than the pool.
     pub(super) fn first_plain_cell(&self) -> Option<&ResultCell> {
         let first = self.first()?;
         match &first.sink {
@@ -142,7 +142,7 @@ impl AssignedTasks {
         })
     }
 
-    /// Lets go of so many tasks of the first entry, which is of a map: they were a part of it, or
+    /// Lets go of `count` tasks of the first entry, which is of a map: they were a part of it, or
     /// all.
     pub(super) fn drop_of_map(&mut self, count: u32) {
         if let Some(first) = self.entries.front_mut() {

@@ -7,7 +7,7 @@ pub(super) struct WorkerIndex(u32);
 impl WorkerIndex {
     pub(super) const FIRST: WorkerIndex = WorkerIndex(0);
 
-    /// The first so many.
+    /// The first `count` indices.
     pub(super) fn up_to(count: usize) -> impl Iterator<Item = WorkerIndex> {
         (0..count as u32).map(WorkerIndex)
     }
@@ -29,8 +29,8 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    /// That of a task whose worker is gone, and whose end is about to be told: no table has this
-    /// index.
+    /// The assignment of a task whose worker is gone, and whose end is about to be settled: no
+    /// table has this index.
     pub(super) const ENDED: Assignment = Assignment {
         worker: WorkerIndex(u32::MAX - 1),
         number: 0,

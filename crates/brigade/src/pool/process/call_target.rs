@@ -31,7 +31,7 @@ impl CallTarget {
         }
     }
 
-    /// The same, asked for elsewhere.
+    /// This target, called from elsewhere.
     pub(super) fn at(self, call_site: &'static Location<'static>) -> CallTarget {
         CallTarget { call_site, ..self }
     }

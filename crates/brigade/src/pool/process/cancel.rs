@@ -82,7 +82,7 @@ impl Dispatcher {
             return self.end_queued(of, why, ctx);
         };
         if !self.workers.get(i).is_some_and(WorkerSlot::is_ready) {
-            // It is being ended anyway, or its end is about to be told.
+            // It is being ended anyway, or its end is about to be settled.
             return;
         }
         // `revoke` has taken back and ended a task that had not begun.
@@ -120,7 +120,7 @@ impl Dispatcher {
     /// Ends a task that no worker has. Its input is dropped now where that is soon done.
     fn end_queued(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
         let cell = of.cell();
-        // A subscriber is told of it by its number.
+        // A subscriber gets it by its number.
         let may_search = self.is_traced || self.queue.is_short();
         let removed = may_search.then(|| self.queue.remove(cell)).flatten();
         if let Some(task) = removed {

@@ -16,9 +16,9 @@ use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 /// What was made of a reply.
 pub(super) enum ReplyAction {
     Continue,
-    /// There is nothing more to be heard now.
+    /// The worker has said nothing more yet.
     Pause,
-    /// It broke the protocol.
+    /// The worker broke the protocol.
     ProtocolError,
 }
 
@@ -156,7 +156,7 @@ impl Dispatcher {
                 };
                 let len = frame.len();
                 batch.frame_bytes += len + 16;
-                // By far the most of what is heard.
+                // By far the most frequent reply.
                 if tag.is_returned() && slot.status == SlotStatus::Ready && !self.is_traced {
                     if let Some(task) = slot.assigned.pop_of_map() {
                         let (map, index) = (task.map, task.index);
@@ -195,7 +195,7 @@ impl Dispatcher {
         heard
     }
 
-    /// A worker has finished so many tasks.
+    /// A worker has finished `tasks` tasks.
     fn note_progress(&mut self, i: WorkerIndex, tasks: u32, now: Instant) {
         let slot = &mut self.workers[i];
         slot.ring_full = false;

@@ -4,9 +4,9 @@
 //! front of the first task that uses it, and notes where: what is taken back from there on takes
 //! the context back, too, unless a part of it was sent already and only orders lie before it. A
 //! worker has at most [`MAX_CONTEXTS`]; of more, the one that was used least recently goes. Those
-//! that the program has dropped go with the next order that changes what tasks run. The worker is
-//! told what to *keep*, so that an order of that kind which is taken back is made up for by any
-//! later one.
+//! that the program has dropped go with the next order that changes what tasks run. An order tells
+//! the worker what to *keep*, so that an order of that kind which is taken back is made up for by
+//! any later one.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,12 +23,12 @@ use crate::worker::process::host::connection::{NotNow, WorkerConnection};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, STATE};
 use crate::worker::process::ipc::protocol::EncodedState;
 
-/// Bytes of a context that goes through a ring. So many are kept as fit there in front of the
-/// longest input: a worker takes a context only together with a task that follows it.
+/// Bytes of a context that goes through a ring. A ring holds this much in front of the longest
+/// input: a worker takes a context only together with a task that follows it.
 const MAX_INLINE: usize = 2 * 1024;
 
-/// Bytes of a state's configuration that go with what a worker is told when it starts. More are in
-/// a memory file.
+/// Bytes of a state's configuration that go with the setup that a worker gets when it starts. More
+/// are in a memory file.
 const MAX_INLINE_STATE: usize = 8 * 1024;
 
 /// An encoded context. It is there as long as the program or a task has it.
@@ -76,7 +76,7 @@ impl EncodedContext {
         }))
     }
 
-    /// As each worker is told it, and the memory file that it then needs.
+    /// The state as each worker's setup has it, and the memory file that the worker then needs.
     pub(super) fn to_setup(&self) -> io::Result<(EncodedState, Option<OwnedFd>)> {
         let (bytes, attachment) = self.value.as_attachment();
         Ok(match attachment.file {
@@ -115,7 +115,7 @@ pub(super) struct WorkerContexts {
     kept: Vec<KeptContext>,
     /// The worker may have others than those.
     has_more: bool,
-    /// It was given some.
+    /// The worker was given some.
     has_had: bool,
     /// Contexts that went through its descriptor socket for a task that was taken back.
     left_there: usize,

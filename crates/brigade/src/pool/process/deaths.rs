@@ -24,11 +24,11 @@ pub(super) const MAX_FREE_REQUEUES: u8 = 2;
 
 /// What a worker had begun when it died.
 struct Begun {
-    /// It was not run, as far as is known: another worker can.
+    /// The task that was not run, as far as is known: another worker can run it.
     spared: Option<Task>,
-    /// It died with its worker.
+    /// The task that died with its worker.
     victim: Option<Task>,
-    /// These too: the worker had gone on to them.
+    /// Tasks that died too: the worker had gone on to them.
     others: Vec<Task>,
 }
 
@@ -276,7 +276,7 @@ impl Dispatcher {
         }
     }
 
-    /// Why a task is not to be run any more, though its end was not told.
+    /// Why a task is not to be run any more, though its end was not settled.
     fn early_end(&self, task: &Task) -> Option<EarlyEnd> {
         if self.aborting {
             return Some(EarlyEnd::Cancelled);
@@ -348,7 +348,7 @@ impl Dispatcher {
             return;
         };
         // Garbage from one that has ended by itself: the kernel's word says more, and is about to
-        // be heard.
+        // come.
         if matches!(slot.status, SlotStatus::Terminating(_)) || connection.has_ended() {
             return;
         }

@@ -77,8 +77,8 @@ impl Deferred {
     }
 }
 
-/// A task that died with its worker, and what is known of that. It is told outside the lock: names
-/// have to be looked up, and files written.
+/// A task that died with its worker, and what is known of that. Its end is settled outside the
+/// lock: names have to be looked up, and files written.
 pub(super) struct DeadTask {
     pub(super) task: Task,
     pub(super) end: DeadOutcome,
@@ -108,7 +108,7 @@ pub(super) struct CrashReport {
 pub(super) enum HowDied {
     /// What it did itself, or another did to it.
     Itself,
-    /// It broke the protocol.
+    /// The worker broke the protocol.
     Lost,
     /// The task ran over its time.
     TimedOut(TimeLimit),
@@ -140,6 +140,6 @@ pub(super) enum TraceEvent {
     Replaced(u32, &'static str),
     /// A worker was stopped by a signal.
     Stopped(u32),
-    /// It goes on.
+    /// The worker goes on.
     GoesOn(u32),
 }

@@ -178,7 +178,7 @@ impl Dispatcher {
     pub(super) fn snapshot(&self, now: Instant) -> PoolStats {
         let mut stats = self.stats.clone();
         // A replacement may have been given something before the end of the task that its
-        // predecessor died of is told: that has hardly begun.
+        // predecessor died of is settled: that has hardly begun.
         let slots = self.workers.busy().iter().map(|&i| &self.workers[i]);
         let unbegun = slots.filter(|slot| !slot.has_begun()).count();
         // The queue is never longer than its limit: what a worker that had nothing to do is about

@@ -9,7 +9,7 @@
 //! (`set_listener_wakeups`).
 //!
 //! Nothing of the user's runs under the lock: results are decoded by the callers that asked for
-//! them; wakers are woken, and crashes are told, when it is free again.
+//! them; wakers are woken, and crashes are reported, when it is free again.
 
 use std::sync::Arc;
 

@@ -31,8 +31,7 @@ pub(super) struct TaskBatch {
 }
 
 impl TaskBatch {
-    /// So many inputs, made by
-    /// [`task_frame`](crate::worker::process::ipc::order::task_frame).
+    /// `count` inputs, made by [`task_frame`](crate::worker::process::ipc::order::task_frame).
     pub(super) fn new(frames: Vec<u8>, count: u32) -> TaskBatch {
         TaskBatch {
             frames: Arc::new(frames),
@@ -64,7 +63,7 @@ impl TaskBatch {
         bytes
     }
 
-    /// Lets go of the first so many. Returns how many bytes they were, with their headers.
+    /// Lets go of the first `count` inputs. Returns how many bytes they were, with their headers.
     pub(super) fn advance_by(&mut self, count: u32) -> usize {
         let end = self.end_of(count);
         let bytes = end - self.from;
@@ -85,15 +84,14 @@ impl TaskBatch {
         (rest, from - self.from)
     }
 
-    /// Where it ends after so many.
+    /// Where the first `count` inputs end.
     fn end_of(&self, count: u32) -> usize {
         (0..count).fold(self.from, |at, _| {
             task_at(&self.frames, at).map_or(self.frames.len(), |(_, next)| next)
         })
     }
 
-    /// The first inputs, as they are written, no more than fit in so many bytes; and how many they
-    /// are.
+    /// The first inputs, as they are written, that fit in `bytes` bytes; and how many they are.
     pub(super) fn fitting(&self, bytes: usize) -> (&[u8], u32) {
         let (mut end, mut count) = (self.from, 0);
         while count < self.count {
@@ -120,7 +118,7 @@ pub(super) struct InputWithDescriptors {
     descriptors: Vec<OwnedFd>,
     /// How many came with it.
     count: usize,
-    /// It can be decoded once.
+    /// The input can be decoded only once.
     exclusive: bool,
 }
 
@@ -166,7 +164,7 @@ impl EncodedInput {
         Ok(InputWithDescriptors::input(bytes, None, descriptors))
     }
 
-    /// The same, of which no more than so many bytes are outside of a memory file.
+    /// This input, of which no more than `most` bytes are outside of a memory file.
     pub(super) fn in_file_above(self, most: usize) -> Result<EncodedInput, TransferError> {
         match self {
             EncodedInput::Inline(bytes) if bytes.len() > most => {
@@ -191,7 +189,7 @@ impl EncodedInput {
         Ok(InputWithDescriptors::input(Bytes::new(), file, descriptors))
     }
 
-    /// Its length, encoded.
+    /// The encoded input's length in bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
             EncodedInput::Inline(bytes) => bytes.len() as u64,

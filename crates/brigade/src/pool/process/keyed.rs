@@ -83,7 +83,7 @@ impl Dispatcher {
         match self.workers.indices().filter(ready).min_by_key(fewest) {
             Some(to) if none_comes => {
                 self.queue.repin(i, to);
-                // The keys that were given to this place are told.
+                // The next call for a key of this slot learns that the key's worker is gone.
                 self.workers.end_generation(i);
                 to
             }

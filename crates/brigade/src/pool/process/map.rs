@@ -74,7 +74,7 @@ pub(crate) struct Map<A, R, I> {
 pub(crate) enum Now<R> {
     /// The result, with the number of its input; or there are no more.
     Next(Option<(usize, Result<R, JoinError>)>),
-    /// It is not there yet.
+    /// The result is not there yet.
     NoResult,
     /// Others have taken all the room.
     NoRoom,
@@ -305,7 +305,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         if self.ready.size() > MOST_BYTES && !few {
             return 0;
         }
-        // As many as have so many bytes, as far as one can tell from those before them.
+        // As many inputs as have `MOST_BYTES` bytes, as far as one can tell from those before them.
         let each = (self.carried / self.pulled.max(1) as u64).max(1);
         let most = ((MOST_BYTES as u64 / each) as usize).max(2 * self.pool.workers());
         room.min(ahead)
@@ -342,7 +342,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         self.batch_count = 0;
     }
 
-    /// Pulls inputs, at most so many, and encodes them.
+    /// Pulls at most `room` inputs, and encodes them.
     fn pull(&mut self, room: usize) {
         let Ok(target) = self.target else {
             return;

@@ -25,9 +25,9 @@ type ResultEntry = (u64, ResultForm);
 
 #[derive(Clone, Copy)]
 enum ResultForm {
-    /// So many bytes.
+    /// The result's length in bytes.
     Bytes(u32),
-    /// The replies to so many tasks.
+    /// The replies to this many tasks.
     Replies(u32),
     Other,
 }
@@ -148,7 +148,7 @@ impl MapTable {
         self.0.get_mut(map as usize)?.as_mut()
     }
 
-    /// So many tasks more whose results will come.
+    /// The results of `count` tasks more will come.
     pub(super) fn expect(&mut self, map: u32, count: u32) {
         if let Some(map) = self.get(map) {
             map.open += u64::from(count);

@@ -178,7 +178,7 @@ impl ProcessPool {
         self.size.load(Ordering::Relaxed) as usize
     }
 
-    /// There should be so many workers from now on.
+    /// Sets how many workers there should be from now on.
     pub(in crate::pool) fn resize(&self, size: &PoolSize) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());

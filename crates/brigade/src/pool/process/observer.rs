@@ -22,10 +22,11 @@ const CHECK_LONG_TASK: Duration = Duration::from_millis(1);
 const CHECK_LOST_WAKEUPS: Duration = Duration::from_millis(100);
 
 /// How long until it checks, while workers come or go, whether there is something that no thread
-/// has told.
+/// How long until it checks, while workers come or go, whether there is something that no thread
+/// has reported.
 const CHECK_COMING_AND_GOING: Duration = Duration::from_secs(1);
 
-/// The same, where a subscriber listens to what begins when.
+/// As the interval above, where a subscriber listens to what begins when.
 const CHECK_STARTED: Duration = Duration::from_millis(1);
 
 impl PoolObserver for ProcessPool {
@@ -150,7 +151,7 @@ impl Dispatcher {
         Some(over.fold(in_time, Instant::min))
     }
 
-    /// After a task was given that its worker was not told of.
+    /// After a task was given whose worker has no request to notify of it.
     pub(super) fn update_timer_in_burst(&mut self) {
         if self.wakeups.is_timer_soon() {
             return;

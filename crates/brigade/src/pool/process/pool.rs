@@ -32,9 +32,9 @@ pub(crate) struct ProcessPool {
     /// What its workers do to themselves.
     pub(super) setup: WorkerSetup,
     original: Original,
-    /// It takes nothing more: as `closing`, for callers that have not locked it.
+    /// The pool takes nothing more: as `closing`, for callers that have not locked it.
     closed: AtomicBool,
-    /// Its workers were ended. Locked while that is done.
+    /// Whether the pool's workers were ended. Locked while that is done.
     ended: Mutex<bool>,
     /// How many workers there should be.
     pub(super) size: AtomicU32,

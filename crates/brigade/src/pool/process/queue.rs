@@ -17,12 +17,12 @@ pub(super) struct TaskQueue {
     pinned: BTreeMap<WorkerIndex, VecDeque<Task>>,
     /// How many those are.
     pinned_tasks: usize,
-    /// Of all of them, those of handles whose end was told when they were cancelled.
+    /// The number of these tasks that have handles and were cancelled: their ends are settled.
     cancelled: usize,
 }
 
 /// Among no more entries than these, a task that is cancelled is looked for. In a longer queue it
-/// stays, with its input, until its turn comes or until so many were cancelled that to go through
+/// stays, with its input, until its turn comes or until enough were cancelled that to go through
 /// all of them pays.
 const SEARCHED: usize = 1024;
 
@@ -73,7 +73,7 @@ impl TaskQueue {
         self.entries.push_front(task);
     }
 
-    /// Takes the next one that any worker may run. One that was cancelled is to be told to
+    /// Takes the next one that any worker may run. The caller passes one that was cancelled to
     /// [`drop_cancelled`](Self::drop_cancelled).
     pub(super) fn pop(&mut self) -> Option<Task> {
         let task = self.entries.pop_front()?;
@@ -86,7 +86,7 @@ impl TaskQueue {
         self.entries.len() + self.pinned_tasks <= SEARCHED
     }
 
-    /// The end of one of these tasks was told, since it was cancelled. Returns those that are to be
+    /// One of these tasks was cancelled, and its end was settled. Returns those that are to be
     /// dropped now.
     pub(super) fn count_cancelled(&mut self) -> VecDeque<Task> {
         self.cancelled += 1;

@@ -50,7 +50,7 @@ impl Dispatcher {
         Some(workers)
     }
 
-    /// There should be so many workers from now on. What is missing is taken by the next
+    /// Sets how many workers there should be from now on. What is missing is taken by the next
     /// [`poll`](Self::poll). What is one too many is given nothing more: one that has no task ends
     /// now, another when it has ended the one that it runs.
     pub(super) fn resize(&mut self, workers: usize, ctx: &mut Ctx<'_>) {

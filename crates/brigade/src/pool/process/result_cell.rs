@@ -12,13 +12,13 @@ use crate::sim::local::thread::Thread;
 use crate::sim::local::{AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexGuard, Ordering};
 use crate::task::time_limit::TimeLimit;
 
-/// Where a task's end is told. The handle waits here, and the pool settles it, once.
+/// Where a task's end is put. The handle waits here, and the pool settles it, once.
 pub(super) struct ResultCell {
     done: AtomicBool,
     submitted: Instant,
     /// Whether it is not to be run any more, or again: an [`EarlyEnd`] as a word, or 0.
     early_end: AtomicU32,
-    /// It has run, in a worker that died or was ended, and is to be run again.
+    /// The task has run, in a worker that died or was ended, and is to be run again.
     has_run: AtomicBool,
     /// An [`Assignment`], as a word.
     assignment: AtomicU64,
@@ -30,9 +30,9 @@ pub(super) struct ResultCell {
 /// Why a task is not run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EarlyEnd {
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancelled = 1,
-    /// Its deadline has passed.
+    /// The task's deadline has passed.
     Expired = 2,
 }
 
@@ -76,7 +76,7 @@ impl ResultCell {
         self.done.load(Ordering::Acquire)
     }
 
-    /// Whether it is not to be run any more, though its end was not told, and why.
+    /// Whether the task is not to be run any more, though its end was not settled, and why.
     pub(super) fn early_end(&self) -> Option<EarlyEnd> {
         match self.early_end.load(Ordering::Acquire) {
             0 => None,
@@ -97,7 +97,7 @@ impl ResultCell {
         self.has_run.load(Ordering::Relaxed)
     }
 
-    /// It is run again. Called under the pool's lock.
+    /// The task is run again. Called under the pool's lock.
     pub(super) fn set_has_run(&self) {
         self.has_run.store(true, Ordering::Relaxed);
     }

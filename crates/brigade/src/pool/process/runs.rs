@@ -1,4 +1,4 @@
-//! What a pool's timeline is told: when tasks ran.
+//! What a pool adds to its timeline: when tasks ran.
 
 use super::assignment::WorkerIndex;
 use super::collect::ReplyAction;

@@ -14,8 +14,8 @@ use crate::task::crash::Phase;
 use crate::task::whereabouts::Whereabouts;
 use crate::worker::process::backend::Question;
 
-/// How long all workers of a group have to answer. One that the system gives no processor for so
-/// long is told without its stack.
+/// How long all workers of a group have to answer. One that the system gives no processor within
+/// that time is listed without its stack.
 const WITHIN: Duration = Duration::from_millis(50);
 
 /// Workers that are asked before the first answer is waited for.
@@ -43,7 +43,7 @@ impl ProcessPool {
     }
 
     fn ask(&self, group: &[WorkerIndex], into: &mut Vec<WorkerStack>) {
-        // So that those tasks are told of that run now.
+        // So that the tasks are listed that run now.
         self.poll();
         let mut asked: Vec<(BeforeAsking, Option<Question>)> = {
             let inner = self.lock();

@@ -348,7 +348,7 @@ impl ProcessPool {
         self.submit_made_as(self.target(task), None, input, options)
     }
 
-    /// The same, of a task that uses its worker's state.
+    /// As [`submit_planned`](Self::submit_planned), of a task that uses its worker's state.
     #[track_caller]
     pub(in crate::pool) fn submit_planned_as<A: Message, R: Message>(
         self: &Arc<Self>,
@@ -392,7 +392,7 @@ impl ProcessPool {
         self.try_submit_made(self.target(task), None, input, own_options(options))
     }
 
-    /// The same, of a task that uses its worker's state.
+    /// As [`try_submit_planned`](Self::try_submit_planned), of a task that uses its worker's state.
     #[track_caller]
     pub(in crate::pool) fn try_submit_planned_as<A: Message, R: Message>(
         self: &Arc<Self>,

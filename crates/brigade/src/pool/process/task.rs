@@ -1,4 +1,4 @@
-//! A task on its way through a pool of processes: what is run, on what, and where its end is told.
+//! A task on its way through a pool of processes: what is run, on what, and where its end is put.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +35,11 @@ pub(super) struct Task {
     pub(super) doubts: u8,
     /// How many workers had closed the socket that it would have come through.
     pub(super) unreachable: u8,
-    /// It was with a worker of which it cannot be known what it had begun: some task has written
-    /// over that. It is given to a worker that has no other, so that the next time it is known.
+    /// The task was with a worker of which it cannot be known what it had begun: some task has
+    /// written over that. It is given to a worker that has no other, so that the next time it is
+    /// known.
     pub(super) isolated: bool,
-    /// Its handle's cell has [options](super::result_cell::ResultCell::options) for it.
+    /// The cell of the task's handle has [options](super::result_cell::ResultCell::options) for it.
     pub(super) has_options: bool,
     /// One of those is a deadline. It is given to a worker that has no other, which begins it at
     /// once: one that lay ahead of a worker could begin after its deadline.
@@ -56,7 +57,7 @@ pub(super) struct Task {
     pub(super) number: u64,
 }
 
-/// What is told how it ended.
+/// What gets the task's end.
 pub(super) enum ResultSink {
     Handle(Arc<dyn HasResultCell>),
     /// A map, and the number of the input, or of the first.
@@ -94,7 +95,8 @@ impl Task {
         }
     }
 
-    /// It goes back, and nothing but its worker's word says that it was not begun.
+    /// The task goes back to the queue, and nothing but its worker's word says that it was not
+    /// begun.
     pub(super) fn doubt(&mut self) {
         self.doubts = self.doubts.saturating_add(1);
     }
@@ -117,12 +119,12 @@ impl Task {
         (self.options()).map_or(pool, |own| own.time_limit(pool))
     }
 
-    /// How often it is run again, in a pool with so many retries.
+    /// How often the task is run again, in a pool whose tasks have `pool` retries.
     pub(super) fn retries(&self, pool: u32) -> u32 {
         self.options().map_or(pool, |own| own.retries(pool))
     }
 
-    /// Its deadline, if it has one.
+    /// The task's deadline, if it has one.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.options()?.deadline
     }
@@ -135,7 +137,7 @@ impl Task {
         }
     }
 
-    /// Why it is not to be run any more, though its end was not told.
+    /// Why the task is not to be run any more, though its end was not settled.
     pub(super) fn early_end(&self) -> Option<EarlyEnd> {
         match &self.sink {
             ResultSink::Handle(of) => of.cell().early_end(),
@@ -162,7 +164,7 @@ impl Task {
         }
     }
 
-    /// Of several tasks, keeps the first so many, and gives the others.
+    /// Of several tasks, keeps the first `keep`, and gives the others.
     pub(super) fn split_off(&mut self, keep: u32) -> Option<Task> {
         let (EncodedInput::Batch(batch), ResultSink::Map(map, index)) =
             (&mut self.input, &self.sink)
@@ -186,7 +188,7 @@ impl Task {
         }
     }
 
-    /// Of several tasks, lets go of the first so many, which are done.
+    /// Of several tasks, lets go of the first `count`, which are done.
     pub(super) fn drop_completed(&mut self, count: u32) {
         if let (EncodedInput::Batch(batch), ResultSink::Map(_, index)) =
             (&mut self.input, &mut self.sink)

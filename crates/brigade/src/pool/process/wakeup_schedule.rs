@@ -1,9 +1,9 @@
-//! Which workers are to be told anew when to notify, and when the listener calls.
+//! Which workers need a new request when to notify, and when the listener calls.
 
 use super::assignment::WorkerIndex;
 use crate::sim::local::Instant;
 
-/// Which workers are to be told anew when to notify before the pool is left to itself, and when the
+/// Which workers need a new request when to notify before the pool is left to itself, and when the
 /// listener calls in any case.
 #[derive(Default)]
 pub(super) struct WakeupSchedule {

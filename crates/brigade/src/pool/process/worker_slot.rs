@@ -20,13 +20,13 @@ use crate::worker::process::ipc::reply::ReplyTag;
 /// Why a worker is terminated, and its task with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Termination {
-    /// Its task's time is over.
+    /// The time of the worker's task is over.
     TimedOut,
-    /// Its task was cancelled.
+    /// The worker's task was cancelled.
     Cancelled,
-    /// It broke the protocol.
+    /// The worker broke the protocol.
     ProtocolError,
-    /// It does not begin its tasks. They are not to blame, and were taken back.
+    /// The worker does not begin its tasks. They are not to blame, and were taken back.
     Stalled,
     /// There are more workers than there should be, and it has no task.
     Surplus,
@@ -45,7 +45,7 @@ pub(super) struct Given {
 /// Why no worker can be given a task.
 #[derive(Debug)]
 pub(super) enum AssignRefusal {
-    /// It could not be sent, and it would be no use to try again.
+    /// The task could not be sent, and it would be no use to try again.
     Failed(io::Error),
     /// One worker after another was alive, and had closed the socket that it would come through.
     Unreachable,
@@ -78,13 +78,13 @@ fn is_scarcity(error: &io::Error) -> bool {
 pub(super) enum SlotStatus {
     /// The slot has no worker.
     Vacant,
-    /// It is getting ready.
+    /// The worker is getting ready.
     Starting,
-    /// It takes tasks.
+    /// The worker takes tasks.
     Ready,
-    /// It begins no more tasks, and ends by itself.
+    /// The worker begins no more tasks, and ends by itself.
     Leaving,
-    /// It was told to end, or killed.
+    /// The host has asked the worker to end, or has killed it.
     Terminating(Termination),
 }
 
@@ -105,8 +105,8 @@ pub(super) struct WorkerSlot {
     pub(super) contexts: WorkerContexts,
     /// A reply of which a part is still to come through the descriptor socket.
     pub(super) pending_reply: Option<(ReplyTag, Bytes)>,
-    /// It has answered for its first task, but the reply broke the protocol, or came after the
-    /// worker was terminated.
+    /// The worker has answered for its first task, but the reply broke the protocol, or came after
+    /// the worker was terminated.
     pub(super) bad_reply: bool,
     /// When it got something to do, or finished something.
     pub(super) last_progress: Instant,
@@ -123,12 +123,14 @@ pub(super) struct WorkerSlot {
     pub(super) announced: u32,
     /// When its first task ran, as its worker tells before the reply.
     pub(super) ran: Option<[u64; 2]>,
-    /// It did not begin its tasks for a while: others are used first.
+    /// The worker did not begin its tasks for a while: others are used first.
     pub(super) is_stalled: bool,
-    /// Its descriptor socket is unusable: a task has closed it, or descriptors that were taken back
-    /// are still in it. The worker is given no more, and is terminated when it has no task.
+    /// The worker's descriptor socket is unusable: a task has closed it, or descriptors that were
+    /// taken back are still in it. The worker is given no more, and is terminated when it has no
+    /// task.
     pub(super) fd_socket_broken: bool,
-    /// It has no task, and says that there is no room in its ring: it has written over the count.
+    /// The worker has no task, and says that there is no room in its ring: it has written over the
+    /// count.
     pub(super) ring_broken: bool,
     /// There are more workers than there should be: it is given no more, and is terminated when it
     /// has no task.
@@ -211,7 +213,7 @@ impl WorkerSlot {
             .saturating_sub(self.given())
     }
 
-    /// Its worker was stopped for so long, and goes on.
+    /// The worker was stopped for `time`, and goes on.
     pub(super) fn record_stop(&mut self, time: Duration, timeout: Duration, now: Instant) {
         let time = time.min(self.may_be_given(timeout));
         self.given = (self.front_since.0, self.given() + time);
@@ -247,8 +249,8 @@ impl WorkerSlot {
         now.saturating_duration_since(self.last_progress) >= time
     }
 
-    /// Whether there is nothing that its worker could notify of: what it waits for, or its end, is
-    /// heard in another way.
+    /// Whether there is nothing that the worker could notify of: the host learns in another way of
+    /// what the worker waits for, or of its end.
     pub(super) fn cannot_notify(&self) -> bool {
         self.pending_reply.is_some()
             || self.bad_reply
@@ -260,8 +262,8 @@ impl WorkerSlot {
         self.announced.wrapping_sub(self.first()) as i32 <= 0
     }
 
-    /// Those of its tasks that its worker has begun, `begun` since it came, and that no listener
-    /// was told of: each with when it was submitted.
+    /// Those of the slot's tasks that its worker has begun, `begun` since it came, and that no
+    /// subscriber knows of: each with when it was submitted.
     pub(super) fn announce(&mut self, begun: u32) -> Vec<(u64, Instant)> {
         let first = self.first();
         let known = (self.announced.wrapping_sub(first) as i32).max(0);
@@ -486,7 +488,7 @@ impl WorkerSlot {
     }
 }
 
-/// So many workers may have closed the socket that a task would come through, before it is not
+/// As many workers may have closed the socket that a task would come through, before it is not
 /// tried with another.
 const MAX_UNREACHABLE: u8 = 4;
 

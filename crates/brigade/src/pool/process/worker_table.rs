@@ -166,7 +166,7 @@ impl WorkerTable {
         self.wanted
     }
 
-    /// There should be so many, from now on.
+    /// Sets how many workers there should be from now on.
     pub(super) fn set_wanted(&mut self, workers: usize, now: Instant) {
         self.wanted = workers;
         while self.entries.len() < workers {
@@ -218,12 +218,12 @@ impl WorkerTable {
         Some(since)
     }
 
-    /// It is used next.
+    /// The worker is idle, and is used next.
     pub(super) fn mark_idle(&mut self, i: WorkerIndex) {
         self.idle.push(i);
     }
 
-    /// It is used when all other idle ones have something to do.
+    /// The worker is idle, and is used when all other idle ones have something to do.
     pub(super) fn mark_idle_last(&mut self, i: WorkerIndex) {
         self.idle.insert(0, i);
     }
@@ -299,7 +299,7 @@ impl WorkerTable {
         back.into_iter()
     }
 
-    /// So many tasks were taken out of what workers were
+    /// `tasks` tasks were taken out of what workers were
     /// [assigned](super::assigned_tasks::AssignedTasks) because they had returned.
     pub(super) fn count_done(&mut self, tasks: usize) {
         self.assigned -= tasks;
@@ -307,7 +307,7 @@ impl WorkerTable {
 
     // ---- room
 
-    /// The next of so many busy workers, in turn, which may be given more.
+    /// The next of the first `among` busy workers, in turn, which may be given more.
     pub(super) fn next_busy(&mut self, among: usize) -> WorkerIndex {
         self.scan_from = (self.scan_from + 1) % among;
         self.busy[self.scan_from]

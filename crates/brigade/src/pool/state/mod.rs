@@ -271,7 +271,7 @@ impl<S: 'static> StatePool<S> {
         }
     }
 
-    /// The same, unless the queue is at its limit.
+    /// As `submit_as`, unless the queue is at its limit.
     #[track_caller]
     fn try_submit_as<A: Message, R: Message>(
         &self,

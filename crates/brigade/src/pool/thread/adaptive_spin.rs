@@ -26,7 +26,7 @@ pub(super) fn has_idle_processor() -> bool {
 /// How often [`spin_briefly`] looks.
 const BRIEF_SPINS: u32 = 16;
 
-/// After so many waits without a look a thread looks again: what did not pay may pay now.
+/// After this many waits without a look a thread looks again: what did not pay may pay now.
 const RETRY_EVERY: u32 = 64;
 
 /// Looks until it is so, for less than a microsecond.

@@ -28,7 +28,7 @@ struct CapacityState {
     waiters: Vec<Weak<dyn CapacityWaiter>>,
 }
 
-/// A waiter that waits for something else as well, and is told of room.
+/// A waiter that waits for something else as well, and gets a call when there is room.
 pub(super) trait CapacityWaiter: Send + Sync {
     fn capacity_freed(&self);
 }
@@ -58,7 +58,7 @@ impl Capacity {
         has
     }
 
-    /// Registers a waiter that is told when there is room. `false`: there is some now, or never
+    /// Registers a waiter that gets a call when there is room. `false`: there is some now, or never
     /// will be.
     pub(super) fn register(&self, waiter: impl FnOnce() -> Weak<dyn CapacityWaiter>) -> bool {
         let Some(limited) = &self.0 else {

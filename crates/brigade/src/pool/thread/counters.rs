@@ -43,7 +43,7 @@ impl ThreadCounters {
         }
     }
 
-    /// Records that so many tasks took so many nanoseconds from their submission to their end.
+    /// Records that `tasks` tasks took `nanos` nanoseconds each from their submission to their end.
     pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
         add_unshared(&self.latencies[bucket_of(nanos)], tasks);
         if nanos > self.longest.load(Ordering::Relaxed) {
@@ -116,7 +116,7 @@ impl PoolCounters {
         }
     }
 
-    /// So many tasks ended like this without running to their end.
+    /// `tasks` tasks ended like this without running to their end.
     pub(super) fn count_ended(&self, how: &JoinError, nanos: u64, tasks: u64) {
         // Before its end is counted: a thread that has seen all ends sees all times.
         self.record_latency(nanos, tasks);
@@ -133,7 +133,7 @@ impl PoolCounters {
         count.fetch_add(tasks, Ordering::AcqRel);
     }
 
-    /// Records that so many tasks took so many nanoseconds from their submission to their end.
+    /// Records that `tasks` tasks took `nanos` nanoseconds each from their submission to their end.
     pub(super) fn record_latency(&self, nanos: u64, tasks: u64) {
         lock(&self.latencies).record_many(Duration::from_nanos(nanos), tasks);
     }

@@ -90,7 +90,7 @@ pub(in crate::pool) fn spin_until(deadline: Option<Instant>, is_so: impl Fn() ->
     .unwrap_or(false)
 }
 
-/// A backlog of so many nanoseconds is long: a sleep within it delays nothing.
+/// A backlog of this many nanoseconds is long: a sleep within it delays nothing.
 const LONG_BACKLOG_NS: u64 = 200_000;
 
 thread_local! {

@@ -87,7 +87,8 @@ impl TimeoutMonitor {
     }
 
     /// Has as many threads as the work needs. Returns when that is to be looked at next, by the
-    /// pool's clock. `told_at`: when the monitor was told of a backlog, if that is some time ago.
+    /// pool's clock. `told_at`: when a thread last told the monitor of a backlog, if that is some
+    /// time ago.
     pub(super) fn follow_work(
         &self,
         pool: &Arc<ThreadPool>,
@@ -96,13 +97,13 @@ impl TimeoutMonitor {
         let mut next = pool.follow_work()?;
         if !self.awaits_backlog.load(Ordering::Relaxed) {
             let now = Instant::now();
-            // For some time it is not told again, for each call wakes a thread.
+            // For some time no thread tells it again, for each call wakes a thread.
             let until = *told_at.get_or_insert(now) + GROW_AFTER;
             if !next.has_backlog && until <= now {
                 *told_at = None;
                 self.awaits_backlog.store(true, Ordering::SeqCst);
                 // Store–fence–load (README.md): a thread that adds work does so and then looks
-                // whether the monitor is to be told; the monitor does it the other way round.
+                // whether it has to tell the monitor; the monitor does it the other way round.
                 fence(Ordering::SeqCst);
                 next = pool.follow_work()?;
                 if next.has_backlog {

@@ -218,7 +218,7 @@ impl WorkerThread {
         Ok(())
     }
 
-    /// It has its keys no more, though it has not left the pool yet.
+    /// The worker has its keys no more, though it has not left the pool yet.
     pub(super) fn begin_to_leave(&self) {
         self.pinned.leaves.store(true, Ordering::Release);
     }
@@ -227,7 +227,7 @@ impl WorkerThread {
         self.pinned.leaves.load(Ordering::Acquire)
     }
 
-    /// It does not sleep any more. `false`: it did not, or another thread has woken it.
+    /// The worker does not sleep any more. `false`: it did not, or another thread has woken it.
     pub(super) fn end_sleep(&self) -> bool {
         self.pool.with_table(|table| {
             table.clear_sentry(self.id);

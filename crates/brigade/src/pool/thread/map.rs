@@ -17,13 +17,13 @@ use crate::pool::map_input::Input;
 use crate::pool::policy::limits::MAP_WINDOW;
 use crate::{JoinError, Message};
 
-/// How many inputs may be read whose results were not taken: so many batches for each worker.
+/// How many inputs may be read whose results were not taken, in batches for each worker.
 const BATCHES_AHEAD: usize = 8;
 /// How many inputs are read while a result is ready.
 const READ_WHILE_READY: usize = 2;
 /// When there was no result for so long, the iterator takes those that lie in running batches.
 const POLL_DELAY: Duration = Duration::from_micros(200);
-/// The same, where it sleeps for the results of so much work as [`WAKE_TIME`].
+/// As the delay above, where the iterator sleeps for the results of as much work as [`WAKE_TIME`].
 const LONG_DELAY: Duration = WAKE_TIME.saturating_mul(2);
 
 /// The iterator of a map over a pool of threads.

@@ -32,8 +32,9 @@ const BATCH_TIME: Duration = Duration::from_micros(200);
 /// How many tasks a batch may have.
 const BATCH_LIMITS: RangeInclusive<usize> = 1..=512;
 
-/// An iterator that sleeps is woken for the results of so much work of each worker, if the tasks are
-/// short: to wake it takes a processor from a worker, where there are no more of them than workers.
+/// An iterator that sleeps is woken for the results of this much work of each worker, if the tasks
+/// are short: to wake it takes a processor from a worker, where there are no more of them than
+/// workers.
 pub(super) const WAKE_TIME: Duration = Duration::from_millis(1);
 /// How many results these may be.
 const WAKE_LIMITS: RangeInclusive<usize> = 1..=512;

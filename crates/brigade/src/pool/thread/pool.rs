@@ -30,7 +30,7 @@ use crate::task::contain::contained;
 use crate::task::name::TaskName;
 use crate::{Kind, PoolStats};
 
-/// A backlog of so many nanoseconds is too long for the active threads, even if a sentry looks
+/// A backlog of this many nanoseconds is too long for the active threads, even if a sentry looks
 /// soon.
 pub(super) const BACKLOG_WAKE_NS: u64 = spin::LIMIT.as_nanos() as u64;
 
@@ -78,7 +78,7 @@ pub(super) struct ThreadRun {
     /// In nanoseconds.
     pub(super) since_submitted: u64,
     pub(super) outcome: &'static str,
-    /// Its address, and where it was started.
+    /// The function's address, and where the task was started.
     pub(super) function: (usize, &'static Location<'static>),
 }
 
@@ -127,8 +127,8 @@ impl ThreadPool {
         }
     }
 
-    /// Into the timeline, if there is one: a run of a task has ended, which began then, and was
-    /// submitted so many nanoseconds ago.
+    /// Into the timeline, if there is one: a run of a task has ended, which began then, with the
+    /// nanoseconds since its task was submitted.
     #[inline]
     pub(super) fn draw_run(&self, worker: u64, run: ThreadRun) {
         if let Some(timeline) = &self.options.timeline {
@@ -212,7 +212,7 @@ impl ThreadPool {
     }
 
     /// A queued task was cancelled. Nothing can be taken out of the middle of the queue, so its
-    /// item stays there, until there are so many of them that this goes through the whole queue.
+    /// item stays there, until there are enough of them to go through the whole queue.
     pub(super) fn note_cancelled(self: &Arc<Self>) {
         let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
         if !should_remove_cancelled(cancelled, self.queue.len()) {

@@ -54,7 +54,8 @@ impl Retry {
         Retry::for_task(options.retries, options.timeout, input)
     }
 
-    /// The same, of a task that is run again so often, where its time is over.
+    /// As the constructor above, of a task that is run again `retries` times, where its time is
+    /// over.
     pub(super) fn for_task<A: Message>(
         retries: u32,
         timeout: Option<Duration>,

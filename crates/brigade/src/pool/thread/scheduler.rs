@@ -23,7 +23,7 @@ impl ThreadPool {
         self.wake_or_start_for(self.queued_ns());
     }
 
-    /// As [`wake_or_start`](Self::wake_or_start), for a backlog of so many nanoseconds.
+    /// As [`wake_or_start`](Self::wake_or_start), for a backlog of `backlog` nanoseconds.
     #[cold]
     fn wake_or_start_for(self: &Arc<Self>, backlog: u64) {
         let is_long = backlog > BACKLOG_WAKE_NS;
@@ -34,7 +34,7 @@ impl ThreadPool {
         self.apply(action);
     }
 
-    /// So many inputs of a map wait behind its map items, where the queue's length does not show
+    /// `inputs` inputs of a map wait behind its map items, where the queue's length does not show
     /// them.
     pub(super) fn on_map_backlog(self: &Arc<Self>, inputs: usize) {
         if self.wake_hint() & HAS_SENTRY != 0 {
@@ -287,8 +287,8 @@ impl ThreadPool {
     }
 
     /// Counts the end of a task that runs in a worker about to be abandoned; or (`None`) that it is
-    /// run again. This comes before the end is told, so that a caller that hears of the end finds
-    /// it in the numbers.
+    /// run again. This comes before the end is settled, so that a caller that has the end finds it
+    /// in the numbers.
     pub(super) fn count_abandoned(&self, id: u64, how: Option<&JoinError>) {
         self.with_table(|table| {
             let interrupted = matches!(how, Some(JoinError::Cancelled));
@@ -303,7 +303,7 @@ impl ThreadPool {
                 // The worker itself counts this task no more.
                 entry.worker.count_external();
                 entry.worker.add_busy(self.now());
-                // Before the task's end is told: who has heard of that is told of this, too.
+                // Before the task's end is settled: a caller that has it sees this, too.
                 entry.worker.begin_to_leave();
             }
             match how {

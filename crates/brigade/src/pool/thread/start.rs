@@ -67,7 +67,8 @@ impl ThreadPool {
         |id| Arc::new(WorkerThread::new(id, pool))
     }
 
-    /// There should be so many threads from now on, or as many as the work needs.
+    /// Sets how many threads there should be from now on, or that there be as many as the work
+    /// needs.
     pub(in crate::pool) fn resize(self: &Arc<Self>, size: &PoolSize) -> io::Result<()> {
         if self.is_copy() {
             return Ok(());
@@ -88,7 +89,7 @@ impl ThreadPool {
         result
     }
 
-    /// There should be so many threads from now on. Called with the lock on `following`.
+    /// Sets how many threads there should be from now on. Called with the lock on `following`.
     pub(super) fn set_size(self: &Arc<Self>, workers: usize) -> io::Result<()> {
         let (sleepers, started, without_keys) = self.with_table(|table| {
             let ends = table.shutting_down && self.queue_is_empty();

@@ -19,7 +19,7 @@ use crate::{JoinError, JoinHandle, Kind, Message};
 
 /// What came of waiting for room in the queue.
 pub(super) enum Room {
-    /// It was taken, for one task.
+    /// Room was taken, for one task.
     Taken,
     /// The pool takes nothing more.
     Closed,

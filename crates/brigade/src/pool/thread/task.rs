@@ -240,7 +240,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         }
     }
 
-    /// Ends a task that has not begun, or has run and is to run again, of which `why` is told.
+    /// Ends a task that has not begun, or has run and is to run again, with `why` as its end.
     /// `false`: it has begun.
     pub(super) fn end_if_queued(
         &self,

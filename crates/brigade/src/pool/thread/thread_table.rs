@@ -47,7 +47,7 @@ pub(super) struct ThreadTable {
     pub(super) closed: bool,
     pub(super) shutting_down: bool,
     pub(super) aborted: bool,
-    /// It has shut down: no thread is started any more.
+    /// The pool has shut down: no thread is started any more.
     pub(super) over: bool,
     /// Callers of `shutdown` that join the threads which have exited.
     pub(super) joining: usize,
@@ -77,7 +77,7 @@ pub(super) struct ThreadEntry {
     /// The thread's handle, which is stored a moment after the thread has started.
     pub(super) thread: Option<thread::JoinHandle<()>>,
     pub(super) blocked: bool,
-    /// Its initializer has returned.
+    /// The thread's initializer has returned.
     pub(super) ready: bool,
     /// How many keys were given to it.
     pub(super) keys: u64,
@@ -95,13 +95,13 @@ pub(super) enum WakeAction {
 /// What a thread without a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// It searches again: there is work after all, or it is not one too many any more.
+    /// The thread searches again: there is work after all, or it is not one too many any more.
     Resume,
-    /// It exits.
+    /// The thread exits.
     Exit,
-    /// It sleeps, and exits if no other thread wakes it for some time.
+    /// The thread sleeps, and exits if no other thread wakes it for some time.
     SleepThenExit,
-    /// It sleeps, and looks from time to time whether the active threads keep up.
+    /// The thread sleeps, and looks from time to time whether the active threads keep up.
     Sentry,
     Sleep,
 }

@@ -36,7 +36,7 @@ use crate::task::whereabouts::Whereabouts;
 const SLEEP_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
 const SLEEPS_PER_TIMEOUT: u64 = 16;
 
-/// A sleep that is longer by so many nanoseconds than was asked for was a stop of the program.
+/// A sleep that is longer by this many nanoseconds than was asked for was a stop of the program.
 const MIN_MISSED: u64 = 2_000_000;
 
 /// How long a thread that is to be let go may take to tell where it is.
@@ -48,7 +48,7 @@ type TimeGivenBack = Vec<(u64, u64, u64)>;
 pub(super) struct TimeoutMonitor {
     /// The monitor sleeps until it is woken.
     is_parked: AtomicBool,
-    /// It is to be told when tasks wait, for the number of threads follows the work.
+    /// The monitor wants a call when tasks wait, for the number of threads follows the work.
     pub(super) awaits_backlog: AtomicBool,
     /// Tasks that have not ended and have a deadline, by that and by their number.
     deadlines: Mutex<BTreeMap<(u64, u64), Weak<dyn Work>>>,

@@ -24,7 +24,7 @@ pub(super) trait Work: Send + Sync {
     /// Ends what has not begun: no worker will run it.
     fn reject(self: Arc<Self>, pool: &Arc<ThreadPool>, rejection: &Rejection);
 
-    /// Its deadline has passed: ends it, wherever it is.
+    /// The work's deadline has passed: ends it, wherever it is.
     fn expire(self: Arc<Self>, _pool: &Arc<ThreadPool>) {
         // What has no deadline does not come here.
     }
@@ -48,7 +48,7 @@ pub(super) enum RunOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AbandonReason {
     TimedOut,
-    /// Its deadline has passed.
+    /// The work's deadline has passed.
     Expired,
     Cancelled,
 }

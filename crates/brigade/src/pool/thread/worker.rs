@@ -156,13 +156,13 @@ impl WorkerThread {
         outcome
     }
 
-    /// It works on nothing any more.
+    /// The worker works on nothing any more.
     fn clear_current_work(&self) {
         let item = lock(&self.current_work).take();
         contained(|| drop(item));
     }
 
-    /// It works on something else now.
+    /// The worker works on something else now.
     pub(super) fn set_current_work(&self, item: Arc<dyn Work>) {
         let before = lock(&self.current_work).replace(item);
         // This may be the last reference to a result that nothing takes.
@@ -258,7 +258,7 @@ impl WorkerThread {
         }
     }
 
-    /// It was busy until `now`.
+    /// The worker was busy until `now`.
     pub(super) fn add_busy(&self, now: u64) {
         let busy_since = self.busy_since.load(Ordering::Relaxed);
         super::counters::add_unshared(&self.counters.busy, now.saturating_sub(busy_since));

@@ -26,7 +26,7 @@ use crate::sys::original::Original;
 use crate::task::name::TaskName;
 use crate::trace::{self, Level, emit};
 
-/// So many bytes are worth a write(2); and fewer, after so many nanoseconds.
+/// This many bytes are worth a write(2); and fewer, after `WRITTEN_EVERY` nanoseconds.
 const WORTH_WRITING: usize = 64 << 10;
 const WRITTEN_EVERY: u64 = 100_000_000;
 
@@ -210,7 +210,7 @@ impl TimelineState {
         };
         self.written = clock::nanos();
         if let Err(e) = self.packets.write_to(file) {
-            // It ends with the last packet that is whole, and is told once.
+            // The file ends with the last packet that is whole, and one event reports it.
             self.file = None;
             emit(
                 Level::WARN,

@@ -38,13 +38,13 @@ impl Pool {
     /// Of those that are not in use the pool remembers the 65,536 that were used last, at least,
     /// each with some 40 bytes; one that was forgotten may have another worker the next time.
     ///
-    /// # When the worker is gone
-    /// The next call for the key says so, once: [`WorkerLost`], which has the input. The call after
-    /// it chooses another worker. A worker is gone when it died, its task ran over its time or was
-    /// cancelled while it ran, it was [recycled](crate::PoolBuilder::recycle_after), it has lost
-    /// its state, or the pool has [fewer](Self::resize) now. What was running in it ends as any
-    /// task does. Tasks that had been taken and had not begun are not lost: another worker runs
-    /// them, in their order. A death that the system has not told of yet is said by a later call.
+    /// # When the worker is gone The next call for the key says so, once: [`WorkerLost`], which has
+    /// the input. The call after it chooses another worker. A worker is gone when it died, its task
+    /// ran over its time or was cancelled while it ran, it was
+    /// [recycled](crate::PoolBuilder::recycle_after), it has lost its state, or the pool has
+    /// [fewer](Self::resize) now. What was running in it ends as any task does. Tasks that had been
+    /// taken and had not begun are not lost: another worker runs them, in their order. A death that
+    /// the system has not reported yet is reported by a later call.
     ///
     /// # Costs
     /// In a pool of processes these tasks are given to the worker one by one, when it has no other,

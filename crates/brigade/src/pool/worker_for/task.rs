@@ -68,7 +68,7 @@ impl<'p, A: Message, R: Message> KeyedTaskBuilder<'p, A, R> {
     }
 
     /// How long the task may run: as [`TaskBuilder::timeout`](crate::pool::TaskBuilder::timeout).
-    /// One that runs over it takes its worker along: the next call for the key is told.
+    /// One that runs over it takes its worker along: the next call for the key reports the loss.
     ///
     /// *Default: the pool's.*
     pub fn timeout(mut self, time: Duration) -> Self {
