@@ -12,17 +12,17 @@ use crate::sim::shared::{AtomicU32, Ordering};
 /// The deaths of as many processes are noticed, for each round.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 64 };
 
-/// So many of the rounds that ended broken are remembered, for threads that slept through it and a
+/// How many of the rounds that ended broken are remembered, for threads that slept through it and a
 /// reset.
 const REMEMBERED: usize = 8;
 
 /// How long one whose time is over waits for the lock, to leave the barrier in order.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Makes so many threads, of however many processes, wait for one another; round after round.
+/// Makes a number of threads, of however many processes, wait for one another; round after round.
 ///
 /// It is [`std::sync::Barrier`] with an end that std's does not have: a barrier *breaks* when those
-/// it waits for can no longer all come, and then every thread that waits, or comes later, is told
+/// it waits for can no longer all come, and then every thread that waits, or comes later, gets
 /// [`BrokenBarrier`]. It breaks when
 ///
 /// - a process dies (or ends) after it has arrived and before the others have,
@@ -135,7 +135,7 @@ impl Barrier {
     }
 
     /// Mends it, and begins a new round, in which no process counts that took part in an earlier
-    /// one. The threads that wait now are told that it broke.
+    /// one. The threads that wait now get the error that it broke.
     ///
     /// # Examples
     ///

@@ -195,7 +195,7 @@ impl LivenessTable {
         &self.file
     }
 
-    /// The same to write, for a fork server that is started before it is sealed.
+    /// The table to write, for a fork server that is started before it is sealed.
     pub(crate) fn to_write(&self) -> MutexGuard<'_, Option<OwnedFd>> {
         self.to_write.lock().unwrap_or_else(PoisonError::into_inner)
     }

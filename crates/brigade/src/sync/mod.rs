@@ -9,7 +9,7 @@
 //! - They have no pointers in them, and all zero bytes are a fresh one; so each works in a
 //!   `static`, on the heap, and in memory that processes share.
 //! - A process may die at any instruction, also while it holds a lock. A waiting thread is woken,
-//!   gets the lock, and is told what std would tell it of a thread that panicked: the lock is
+//!   gets the lock, and learns what std would tell it of a thread that panicked: the lock is
 //!   *poisoned*, as what it guards may be half-written. What the dead process only *had*, a read
 //!   lock or a permit, is given back.
 //! - Every wait has a form that ends: [`Mutex::lock_timeout`], [`RwLock::read_timeout`],
@@ -23,7 +23,7 @@
 //! | [`RwLock`] | reads | get it |
 //! | [`Condvar`] | should have notified, or was notified | are woken, and look again |
 //! | [`Semaphore`] | has permits | can have them |
-//! | [`Barrier`] | has arrived, or took part in the last round | are told that it is broken |
+//! | [`Barrier`] | has arrived, or took part in the last round | get the error that it is broken |
 //! | [`Once`] | runs | panic, as for a thread that panicked; [`call_once_force`](Once::call_once_force) repairs |
 //!
 //! A lock without contention costs two locked instructions, one to take and one to let go.

@@ -63,8 +63,8 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but runs it also if the first panicked or died; it is
-    /// told whether.
+    /// As [`call_once`](Self::call_once), but runs it also if the first panicked or died; the
+    /// [`OnceState`] says whether.
     ///
     /// # Examples
     ///

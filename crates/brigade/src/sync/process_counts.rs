@@ -11,7 +11,7 @@
 //!
 //! A slot is used by the process that has something in it. One with nothing in it, or of a dead
 //! process, is free for any other. A process may end up with two slots; that is harmless, as a
-//! process that takes a share is told in which slot it is.
+//! process that takes a share learns in which slot it is.
 //!
 //! Limit: there are `N` slots, so counts of more than `N` processes at a time cannot be written
 //! down.

@@ -50,18 +50,18 @@ pub(crate) struct RawLock {
 /// How the lock came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
-    /// Its last holder let go of it.
+    /// The last holder let go of the lock.
     Clean,
-    /// Its last holder died with it: what it guards may be half-written.
+    /// The last holder died with the lock: what it guards may be half-written.
     OwnerDied,
 }
 
 /// How a wait for another's lock ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitedFor {
-    /// It was free a moment ago.
+    /// The lock was free a moment ago.
     LetGo,
-    /// Its holder died, and the lock is *ours* now, to let go of.
+    /// The holder died, and the lock is *ours* now, to let go of.
     TakenOver,
 }
 
@@ -231,8 +231,8 @@ impl RawLock {
                 .compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if announced && death_watch.sleep(&self.word, asleep, deadline) == Wake::TimedOut {
-            // No wake-up is lost with us: a sleeper that was woken is not told that its time
-            // is over, and looks again.
+            // No wake-up is lost with us: a sleeper that was woken does not get the answer that its
+            // time is over, and looks again.
             return Looked::TimedOut;
         }
         Looked::Slept

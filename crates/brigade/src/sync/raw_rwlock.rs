@@ -13,7 +13,7 @@
 //!
 //! Death: a reader's share does not count once its process is dead, and has done no harm. A
 //! writer's word is found by the next reader or writer, which takes it over and poisons; also if
-//! the dead one was still waiting for readers, for that cannot be told.
+//! the dead one was still waiting for readers, for nothing in the word shows that.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! So many at a time: [`Semaphore`].
+//! A limit to how many threads and processes do something at a time: [`Semaphore`].
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const INSTANT: Duration = Duration::from_millis(50);
 /// As many processes may hold permits of one semaphore at a time.
 const PROCESSES: usize = if cfg!(loom) { 2 } else { 128 };
 
-/// Lets so many in at a time, of however many threads and processes.
+/// Lets a fixed number in at a time, of however many threads and processes.
 ///
 /// A [permit](SemaphorePermit) is given back when it is dropped, or when the process that has it
 /// dies; so permits are never lost, and a thread that waits for one goes on. Not fair: a thread
@@ -59,7 +59,7 @@ pub struct Semaphore {
 
 impl Semaphore {
     const_but_in_models! {
-        /// With so many permits.
+        /// A semaphore with `permits` permits.
         pub const fn new(permits: u32) -> Semaphore {
             Semaphore {
                 lock: RawLock::new(),
@@ -77,8 +77,8 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Takes so many permits at once, waiting until there are as many; for ever, if there are never
-    /// so many.
+    /// Takes `permits` permits at once, waiting until there are as many; for ever, if there never
+    /// are.
     ///
     /// # Examples
     ///
@@ -105,7 +105,7 @@ impl Semaphore {
         self.try_acquire_many(1)
     }
 
-    /// Takes so many permits at once if there are as many. `None`: there are not.
+    /// Takes `permits` permits at once if there are as many. `None`: there are not.
     pub fn try_acquire_many(&self, permits: u32) -> Option<SemaphorePermit<'_>> {
         // Others are inside for an instant only; unless one of them was stopped there.
         self.enter(Some(Instant::now() + INSTANT))?;
@@ -133,7 +133,7 @@ impl Semaphore {
         self.acquire_many_timeout(1, timeout)
     }
 
-    /// Takes so many permits at once, and gives up after this long. `None`: the time is over.
+    /// Takes `permits` permits at once, and gives up after this long. `None`: the time is over.
     pub fn acquire_many_timeout(
         &self,
         permits: u32,

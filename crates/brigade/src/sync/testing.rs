@@ -17,7 +17,7 @@ pub(crate) fn waiting<'scope, T: Send + 'scope>(
     waiting_in(scope, is_on_a_lock, f)
 }
 
-/// The same, for a thread that sleeps until a descriptor is ready.
+/// As [`waiting`], for a thread that sleeps until a descriptor is ready.
 pub(crate) fn polling<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     f: impl FnOnce() -> T + Send + 'scope,

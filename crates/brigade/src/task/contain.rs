@@ -1,10 +1,9 @@
-//! Code of the program's that may panic where no caller can be told.
+//! Code of the program's that may panic where no caller gets the panic.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code of the program's whose panic no caller can be told of: a destructor, a waker, a
-/// subscriber.
+/// Runs code of the program's whose panic no caller gets: a destructor, a waker, a subscriber.
 pub(crate) fn contained(f: impl FnOnce()) {
     attempt(f);
 }

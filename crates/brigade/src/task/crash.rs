@@ -18,7 +18,7 @@ use crate::sys::signal_name;
 #[derive(Clone)]
 pub struct Crash(pub(crate) Box<Death>);
 
-/// All that is told of a death.
+/// All that is known of a death.
 #[derive(Clone)]
 pub(crate) struct Death {
     pub(crate) cause: Cause,
@@ -138,15 +138,15 @@ impl fmt::Debug for Crash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It had not taken the task up yet.
+    /// The worker had not taken the task up yet.
     Starting,
-    /// It was decoding the task's input.
+    /// The worker was decoding the task's input.
     Decoding,
     /// The task itself ran.
     Running,
-    /// It was encoding the task's result.
+    /// The worker was encoding the task's result.
     Encoding,
-    /// It had no task.
+    /// The worker had no task.
     Idle,
 }
 
@@ -178,22 +178,22 @@ impl fmt::Display for Phase {
 pub enum Cause {
     /// A fault of its own, by the signal's number: SIGSEGV, SIGBUS, SIGILL, SIGFPE …
     Signal(i32),
-    /// It used up its stack.
+    /// The process used up its stack.
     StackOverflow,
     /// `abort()`, when none of the others explains it.
     Abort,
-    /// It reached its memory limit, or the kernel's OOM killer chose it.
+    /// The process reached its memory limit, or the kernel's OOM killer chose it.
     OutOfMemory,
-    /// It reached its limit of processor time.
+    /// The process reached its limit of processor time.
     CpuLimit,
-    /// It left by `exit` before the task returned; the status, 0 included.
+    /// The process left by `exit` before the task returned; the status, 0 included.
     Exit(i32),
-    /// It did what its sandbox forbids with death; what it tried. To come with sandboxes: nothing
-    /// gives this yet.
+    /// The process did what its sandbox forbids with death; what it tried. To come with sandboxes:
+    /// nothing gives this yet.
     Sandbox(String),
     /// A signal that another process sent, by its number; none that this library sent.
     Killed(i32),
-    /// It broke the protocol, or its end cannot be known.
+    /// The process broke the protocol, or its end cannot be known.
     Lost,
 }
 

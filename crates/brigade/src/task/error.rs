@@ -23,22 +23,22 @@ use super::timeout::Timeout;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; the worker went on.
+    /// The task panicked; the worker went on.
     #[error("{0}")]
     Panicked(Panic),
     /// The worker died before the task returned. Threads never give this: they take the program
     /// with them.
     #[error("{0}")]
     Crashed(Crash),
-    /// It ran over its time, and was killed (a process) or let go (a thread); or its deadline
+    /// The task ran over its time, and was killed (a process) or let go (a thread); or its deadline
     /// passed before it began, and it never ran.
     #[error("{0}")]
     TimedOut(Timeout),
-    /// It was cancelled by its handle.
+    /// The handle cancelled the task.
     #[error("the task was cancelled")]
     Cancelled,
-    /// Its input or its result could not be encoded or decoded, or was over the limit. Says which,
-    /// and why.
+    /// The task's input or its result could not be encoded or decoded, or was over the limit. Says
+    /// which, and why.
     #[error("{0}")]
     Undeliverable(String),
     /// The pool was shut down before the task started; or the pool, or the task, is that of the

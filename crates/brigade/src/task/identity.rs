@@ -25,7 +25,7 @@ impl Function {
         })
     }
 
-    /// Its address in this process.
+    /// The function's address in this process.
     pub(crate) fn address(self) -> Option<usize> {
         ProgramImage::this().address_of(self.0)
     }

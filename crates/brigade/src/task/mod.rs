@@ -7,7 +7,7 @@
 //! - [`attempt`]: which run of a task this is
 //! - [`entry`]: one task, run with its panics caught
 //! - [`outline`]: what a type is made of, so that two programs can compare theirs
-//! - [`contain`]: code of the program's that may panic where no caller can be told
+//! - [`contain`]: code of the program's that may panic where no caller gets the panic
 //! - [`panic`], [`crash`], [`timeout`], [`error`]: how a task may end other than well;
 //!   [`whereabouts`]: where it was then
 //! - [`time_limit`]: which time of a task was over

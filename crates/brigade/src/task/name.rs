@@ -3,7 +3,7 @@
 //! A task is a function pointer, and a pointer has no name of its own: its type is `fn(A) -> R`, so
 //! the compiler forgets which function it was made from. What is left is its address, and the
 //! program's symbols. Where the compiler has merged functions whose code is equal, one address
-//! stands for all of them, and only those names that are still in the symbol table can be told. So
+//! stands for all of them, and only those names that are still in the symbol table can be given. So
 //! the place of the call is kept beside it, which is always right.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use super::symbols::Symbols;
 #[derive(Clone)]
 pub(crate) struct TaskName(Arc<NameData>);
 
-/// How many names of one function are told.
+/// How many names of one function are given.
 const MAX_NAMES: usize = 3;
 
 struct NameData {

@@ -40,7 +40,7 @@ impl Panic {
         }))
     }
 
-    /// Of a task that ran elsewhere, as it was told there.
+    /// A panic of a task that ran elsewhere, as the report from there has it.
     pub(crate) fn told(
         task: TaskName,
         message: String,
@@ -148,9 +148,9 @@ pub(crate) struct PanicSeen {
 thread_local! {
     /// How many tasks this thread is inside of; the hook notes nothing elsewhere.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// It has no destructor, so it is there as long as the thread runs, in the destructors of other
-    /// locals too, and costs no more than a look. The watching thread takes out what was put in, so
-    /// nothing is left behind.
+    /// What was seen has no destructor, so it is there as long as the thread runs, in the
+    /// destructors of other locals too, and costs no more than a look. The watching thread takes
+    /// out what was put in, so nothing is left behind.
     static SEEN: ManuallyDrop<Cell<Option<Box<PanicSeen>>>> = const { ManuallyDrop::new(Cell::new(None)) };
 }
 

@@ -151,8 +151,8 @@ impl TaskError {
         }))
     }
 
-    /// The same, as the source of an error with this message: what was to be done, when it failed.
-    /// Place and backtrace stay those of the source.
+    /// This error, as the source of an error with this message: what was to be done, when it
+    /// failed. Place and backtrace stay those of the source.
     ///
     /// ```
     /// # use brigade::TaskError;
@@ -204,7 +204,7 @@ impl Said {
         Said { message, source }
     }
 
-    /// Its own message, then those of its sources.
+    /// The error's own message, then those of its sources.
     fn chain(&self) -> impl Iterator<Item = &str> {
         let all = std::iter::successors(Some(self), |said| said.source.as_deref());
         all.map(|said| said.message.as_str())

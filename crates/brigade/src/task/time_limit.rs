@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum TimeLimit {
     /// How long it may run.
     Timeout(Duration),
-    /// Its deadline: so long after it was submitted.
+    /// The task's deadline: the time `after` its submission.
     Deadline { after: Duration, had_begun: bool },
 }
 

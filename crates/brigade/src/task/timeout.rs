@@ -134,8 +134,8 @@ impl Timeout {
     }
 
     /// The calls that the task was in, innermost first, one a line. Names are looked up now, which
-    /// takes some milliseconds the first time; what their detail depends on is told under
-    /// [`Crash::backtrace`](crate::Crash::backtrace).
+    /// takes some milliseconds the first time; [`Crash::backtrace`](crate::Crash::backtrace) says
+    /// what their detail depends on.
     ///
     /// `None`: it is not known. A process could not answer in 10 ms: it was stopped, its task
     /// blocks signals or was in an uninterruptible wait, or the machine had no processor for it.

@@ -19,7 +19,7 @@ pub(crate) struct Whereabouts {
     /// Where in the kernel it was: `in read(2) on descriptor 5, a pipe`. Empty: it ran, or that
     /// cannot be known.
     pub(crate) blocked: String,
-    /// Why its calls are not known, if that can be told.
+    /// Why the task's calls are not known, if there is a reason to give.
     pub(crate) why_unknown: Option<&'static str>,
 }
 
@@ -67,7 +67,7 @@ impl Whereabouts {
         self.blocked = look.place;
     }
 
-    /// Its calls, innermost first, one a line. Looked up at the first call.
+    /// The task's calls, innermost first, one a line. Looked up at the first call.
     pub(crate) fn backtrace(&self) -> Option<&str> {
         let text = self.backtrace.get_or_init(|| self.frames.render());
         text.as_deref()

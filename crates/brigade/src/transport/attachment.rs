@@ -21,7 +21,7 @@ pub(crate) fn file_of(parts: &[&[u8]]) -> io::Result<OwnedFd> {
 }
 
 /// The value of `len` bytes in such a file, which came from a peer that may be hostile, and that
-/// says that it is so many. It needs no descriptor any more.
+/// gives `len`. The value needs no descriptor any more.
 ///
 /// No more memory is taken for a value than its sender has taken. A worker that is made to harms
 /// only itself.
@@ -66,8 +66,8 @@ pub(crate) fn not_sent(e: io::Error, full: NotPut) -> NotPut {
     }
 }
 
-/// So many messages' descriptors are looked through at once for those of one: more than a socket
-/// holds.
+/// The descriptors of this many messages are looked through at once for those of one: more than a
+/// socket holds.
 const MAX_LOOKS: u32 = 4096;
 
 /// Takes the descriptors of a message that is here, which came ahead of it through the link: all
@@ -114,7 +114,7 @@ fn next_number(link: &Link) -> Result<Option<u64>, NotGot> {
         match rustix::net::recv(link, &mut number[..], flags) {
             Ok((0, _)) | Err(Errno::AGAIN) => return Ok(None),
             Ok(_) => return Ok(Some(u64::from_ne_bytes(number))),
-            // The second is told once, before what is there: see `fds::recv`.
+            // The kernel reports the second once, before what is there: see `fds::recv`.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(e) => {
                 let e = Err(e).call("recvfrom(2)");

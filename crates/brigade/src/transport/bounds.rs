@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a value | [`MAX_BYTES`] of encoding | before it is sent; and by its receiver, before any memory is taken for it |
 //! | the memory of a large value | no more than its sender has taken for it | [`attachment`](super::attachment) |
-//! | descriptors of a value | [`MAX_DESCRIPTORS`] | the same, by number |
+//! | descriptors of a value | [`MAX_DESCRIPTORS`] | before it is sent; and by its receiver, by number |
 //! | descriptors of results that no caller has asked for yet | half of what this process may have (RLIMIT_NOFILE) | [`Unclaimed`] |
 //! | a frame in a ring | the ring | [`ring`](super::ring) |
 //! | messages of a channel that were taken out of its mechanism | one | [`overflow`](super::overflow) |

@@ -30,7 +30,7 @@ use crate::sys::wakeup;
 /// Bytes of a header, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
 
-/// One message in so many is the occasion to say where one runs.
+/// One message in this many is the occasion to say where one runs.
 const NOTED: u64 = 16;
 
 /// The shared words. All zero is a new channel.
@@ -252,7 +252,7 @@ impl ChannelHeader {
         self.words().waiting.made_room();
     }
 
-    /// Whether so many bytes more make no more than `most` in the mechanism, by the receiver's
+    /// Whether `bytes` bytes more make no more than `most` in the mechanism, by the receiver's
     /// count as last seen in `seen`, or else as it is now. `None`: it has counted more than was
     /// sent.
     pub(crate) fn fits(

@@ -22,7 +22,7 @@ fn body(n: u32) -> Vec<u8> {
     (0..16).map(|i| (n * 16 + i) as u8).collect()
 }
 
-/// Frame `n`, of so many bytes, once there is room for it.
+/// Frame `n`, of `len` bytes, once there is room for it.
 fn push(producer: &mut Producer<'_>, n: u32, len: usize) {
     producer.rewind(len);
     while producer.push(n, &body(n)[..len]).is_err() {
@@ -31,7 +31,7 @@ fn push(producer: &mut Producer<'_>, n: u32, len: usize) {
     }
 }
 
-/// Frame `n`, of so many bytes, if it is there; nothing else may be.
+/// Frame `n`, of `len` bytes, if it is there; nothing else may be.
 fn pop(consumer: &mut Consumer<'_>, n: u32, len: usize) -> bool {
     let mut got = Vec::new();
     match consumer.pop(&mut got) {
@@ -44,7 +44,7 @@ fn pop(consumer: &mut Consumer<'_>, n: u32, len: usize) -> bool {
     }
 }
 
-/// Frames of these lengths through a ring of so many bytes, shown as soon as they are pushed.
+/// Frames of these lengths through a ring of `capacity` bytes, shown as soon as they are pushed.
 /// Whether, in any order of steps, a rest was left out.
 fn pass(capacity: usize, lengths: &'static [usize]) -> bool {
     let skipped = std::sync::Arc::new(AtomicBool::new(false));

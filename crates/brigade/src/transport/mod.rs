@@ -25,9 +25,9 @@
 //! - **Size.** A frame of up to [`FrameSink::inline_max`] bytes goes through the mechanism itself;
 //!   a longer one in a sealed memory file, whose descriptor goes with it. A put does not wait,
 //!   whatever the receiver and other senders do: the lock is held meanwhile. So no call relies on
-//!   flags of an open file that others have too (`O_NONBLOCK`): sockets are told with each call
-//!   (`MSG_DONTWAIT`), queues by a time that has passed, and a pipe's writing end is opened anew by
-//!   each process.
+//!   flags of an open file that others have too (`O_NONBLOCK`): with a socket each call says so
+//!   (`MSG_DONTWAIT`), with a queue a time that has passed does, and a pipe's writing end is opened
+//!   anew by each process.
 //! - **Backpressure.** When the capacity, or all room, is used up, [`FrameSink::put`] says so, and
 //!   the sender waits outside the lock.
 //! - **Disconnect.** Both sides hold one end each of a *link*, a pair of Unix sockets, for which

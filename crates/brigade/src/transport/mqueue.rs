@@ -29,7 +29,7 @@ const SHARE: usize = 64 * 1024;
 /// How many messages a queue holds, if no other limit was set.
 const MESSAGES: usize = 10;
 
-/// A new queue for so many messages, or as many as the kernel allows.
+/// A new queue for `capacity` messages, or as many as the kernel allows.
 pub(crate) fn create(capacity: usize) -> io::Result<OwnedFd> {
     let limit = std::fs::read_to_string("/proc/sys/fs/mqueue/msg_max")
         .ok()

@@ -12,9 +12,9 @@
 //! frame is not waited for, for that would be with the lock held and as long as the receiver likes;
 //! and a sender that is dead has none. So:
 //!
-//! 1. Before a frame that may be cut is written, the header is told (`putting`), and after it too.
-//!    A sender whose write was cut, and one that gets the lock and finds that the last holder died
-//!    meanwhile, declares the pipe *torn*, from this frame's number on.
+//! 1. Before a frame that may be cut is written, its sender says so in the header (`putting`), and
+//!    after it too. A sender whose write was cut, and one that gets the lock and finds that the
+//!    last holder died meanwhile, declares the pipe *torn*, from this frame's number on.
 //! 2. While it is torn, nothing goes through the pipe. What has no descriptors goes through the
 //!    overflow ring, the torn frame of a living sender first; what has some waits. To wake the
 //!    receiver, a [byte](WAKE) is written that fits no frame.

@@ -15,12 +15,12 @@ pub(super) struct StreamBackoff {
     run: u32,
     /// How often nothing was there.
     pauses: u32,
-    /// It looked away the last time.
+    /// The receiver looked away the last time.
     away: bool,
 }
 
 impl StreamBackoff {
-    /// So many together are a stream.
+    /// How many messages together are a stream.
     const STREAM: u32 = 4;
     /// How often it is tried.
     const TRIED: u32 = 64;

@@ -34,11 +34,11 @@ pub(crate) enum HandleInner<R> {
     Pooled(Arc<dyn Pending<R> + Send + Sync>),
     /// Any of the others, to be cancelled when the handle is dropped.
     CancelOnDrop(Box<CancelOnDrop<R>>),
-    /// It was given to a pool of the process that this one is a fork of.
+    /// The task was given to a pool of the process that this one is a fork of.
     Closed(Kind),
 }
 
-/// A task that was given to a pool. Its end is told once.
+/// A task that was given to a pool. A caller gets its end once.
 pub(crate) trait Pending<R> {
     /// Waits for the end. `None`: not before the deadline.
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>>;
@@ -201,15 +201,16 @@ impl<R> JoinHandle<R> {
         }
     }
 
-    /// Sends SIGTERM to the process that runs it, if one does: its end is told as it comes.
+    /// Sends SIGTERM to the process that runs the task, if one does. The end is whatever comes of
+    /// that.
     pub(crate) fn terminate(&self) {
         if let HandleInner::Process(task) = &self.0 {
             task.terminate();
         }
     }
 
-    /// The same task, whose end is told when its process is gone, if it has one, and not when it
-    /// has replied.
+    /// This handle, which gets the task's end when the process is gone, if it has one, and not when
+    /// the process has replied.
     pub(crate) fn told_when_gone(mut self) -> JoinHandle<R> {
         if let HandleInner::Process(task) = &mut self.0 {
             task.tell_when_gone();

@@ -49,7 +49,7 @@ impl Kind {
             })
     }
 
-    /// Refuses a worker's name that the kernel could not be told.
+    /// Refuses a worker's name that the kernel does not take.
     pub(crate) fn check_name(self, name: &str) -> io::Result<()> {
         if name.contains('\0') {
             return Err(io::Error::new(

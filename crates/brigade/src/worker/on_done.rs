@@ -1,7 +1,7 @@
 //! Callbacks for the ends of tasks: a handle, which is a future, is polled by a thread that has
 //! nothing else to do, and which runs the callback when the end is there.
 //!
-//! Problem: an end is told by whatever thread has come upon it: a worker, a caller that waits, the
+//! Problem: the end comes from whatever thread has come upon it: a worker, a caller that waits, the
 //! host's listener. None of them can run code of the program's that may block. So all that
 //! they do is what a waker does: they put the handle into this thread's queue.
 

@@ -4,7 +4,7 @@
 use std::panic::Location;
 use std::sync::{Once, OnceLock};
 
-/// It was run, or is running.
+/// Done once the program's initializer was run, or is running.
 static RUN: Once = Once::new();
 
 static PROGRAM_INIT: OnceLock<ProgramInit> = OnceLock::new();

@@ -94,7 +94,7 @@ impl Builder {
     {
         let shared = Arc::new(ThreadTaskState::new());
         let theirs = Arc::clone(&shared);
-        // What panics beside the task, a waker or a destructor, can be told to no caller.
+        // What panics beside the task, a waker or a destructor, reaches no caller.
         let thread = self
             .as_std()?
             .spawn(move || {
@@ -108,7 +108,7 @@ impl Builder {
         Ok(JoinHandle(HandleInner::Thread(Box::new(task))))
     }
 
-    /// The same for a thread of the standard library.
+    /// This builder, as one of the standard library's.
     fn as_std(&self) -> io::Result<std::thread::Builder> {
         let mut builder = std::thread::Builder::new();
         if let Some(name) = &self.name {

@@ -78,7 +78,7 @@ impl Token {
 /// What can be found out about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProcessLife {
-    /// It lives, and this is eight bits of the time at which it was started.
+    /// The process lives, and this is eight bits of the time at which it was started.
     Started(u32),
     Ended,
     /// There is no descriptor left to look, or no /proc: that is no reason to take anything over

@@ -43,7 +43,7 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
-    /// An element or a field could not be read, and so many come after it. A caller that reads them
+    /// How many elements or fields come after one that could not be read. A caller that reads them
     /// all takes it.
     failed_before: Option<usize>,
 }

@@ -54,7 +54,7 @@ impl Depth {
         self.0 -= 1;
     }
 
-    /// The next level is one in a buffer of serde's, in which so many are open.
+    /// The next level is one in a buffer of serde's, in which `buffered` are open.
     pub(super) fn check_buffered(self, buffered: usize) -> Result<()> {
         match stack::left() {
             Some(left) if left < RESERVE + buffered * BUFFERED => Err(self.too_deep()),

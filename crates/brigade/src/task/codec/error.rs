@@ -21,7 +21,7 @@ struct ErrorData {
     path: Vec<PathStep>,
     /// A visitor has no method for what came.
     is_of_type: bool,
-    /// It is known now of one more visitor that it was written for JSON only.
+    /// One more visitor is known now to be written for JSON only.
     is_learned: bool,
 }
 
@@ -52,7 +52,7 @@ impl Placed {
 }
 
 impl Drop for Placed {
-    /// They are none of the message's within which this one is written or read.
+    /// What was placed is none of the message's within which this one is written or read.
     #[inline(always)]
     fn drop(&mut self) {
         PLACED.set(self.0);
@@ -128,7 +128,7 @@ impl Error {
         self.step(PathStep::Key(key))
     }
 
-    /// The same; and if it is that visitor `V` has no method for this, that is noted.
+    /// This error; and if it is that visitor `V` has no method for this, that is noted.
     #[cold]
     pub(super) fn or_lacks<V>(mut self, what: Lacks) -> Error {
         if self.0.is_of_type && self.0.path.is_empty() {

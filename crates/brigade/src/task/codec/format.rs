@@ -20,14 +20,14 @@ pub(super) const HAS_WIDE_NAMES: u8 = 0x40;
 pub(super) const NAMES_LIMIT: usize = 1 << 16;
 
 /// What MessagePack's values call a newtype that is an extension of it: a reader that asks what
-/// comes next is told that it is one.
+/// comes next gets this name.
 pub(super) const EXTENSION: &str = "_ExtStruct";
 
 /// What CBOR's values call the variant that is a tag: a reader that asks what comes next is
 /// given a variant.
 pub(super) const CBOR_TAG: &str = "@@TAGGED@@";
 
-/// Whether a message may have so many bytes.
+/// Whether a message may have `len` bytes.
 #[inline]
 pub(super) fn within_limit(len: usize) -> Result<()> {
     if len > MAX_BYTES {

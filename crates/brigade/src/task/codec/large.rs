@@ -9,7 +9,7 @@ use super::{decode, tag};
 use crate::sys::value_file::ValueFile;
 use crate::task::Message;
 
-/// From so many bytes on a vector is not copied into a message first.
+/// From this many bytes on a vector is not copied into a message first.
 const LARGE: usize = 256 * 1024;
 
 /// The longest head: version, tag and count.

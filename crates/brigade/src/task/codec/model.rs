@@ -30,7 +30,7 @@ pub(super) const NAMES: &[&str] = &[
 #[derive(Clone, Debug)]
 pub(super) enum Type {
     Bool,
-    /// With a sign, of so many bits.
+    /// With a sign, of this many bits.
     Int(u32),
     Uint(u32),
     F32,
@@ -55,7 +55,7 @@ pub(super) enum Type {
 pub(super) struct Struct {
     name: &'static str,
     fields: Vec<Type>,
-    /// It is read as the derive would.
+    /// The struct is read as the derive would.
     is_derived: bool,
 }
 

@@ -108,7 +108,7 @@ fn is_array_of<N: 'static>(id: TypeId, len: usize) -> bool {
 /// Which numbers a type is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// It is no vector and no array of plain numbers.
+    /// The type is no vector and no array of plain numbers.
     Other,
     Vector(Plain),
     Array(Plain, usize),
@@ -184,8 +184,8 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
             None
         }
         Layout::Array(kind, count) => {
-            // SAFETY: `T` is an array of `count` numbers, by its identity as above: so many bytes,
-            // all of them initialized.
+            // SAFETY: `T` is an array of `count` numbers, by its identity as above: `count` times
+            // their size in bytes, all of them initialized.
             let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), count * kind.size()) };
             Some(Run {
                 kind,
@@ -259,7 +259,7 @@ pub(super) fn vector_in<T>(
 pub(super) struct ArrayBytes<'m, T>(&'m [u8], PhantomData<T>);
 
 impl<'m, T> ArrayBytes<'m, T> {
-    /// `None`: `T` is no array of plain numbers, or not of so many bytes.
+    /// `None`: `T` is no array of plain numbers, or not of `bytes.len()` bytes.
     #[inline(always)]
     pub(super) fn new(bytes: &'m [u8]) -> Option<Self> {
         match layout_of::<T>() {

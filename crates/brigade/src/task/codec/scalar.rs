@@ -140,7 +140,7 @@ fn int(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// An integer whose tag says that it has so many bytes beside one.
+/// An integer whose tag says that it has `more` bytes beside one.
 #[inline(always)]
 fn wide(more: u8, number: &[u8]) -> Option<u64> {
     let mut all = [0; 8];

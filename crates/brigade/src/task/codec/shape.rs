@@ -94,7 +94,7 @@ fn find_expected(fields: &'static [&'static str]) -> Option<&'static [u8]> {
     Some(&kept.block)
 }
 
-/// The same text at the same address, which is quickly seen.
+/// Whether both are one text at one address, which is quickly seen.
 #[inline]
 pub(super) fn is_same(a: &'static str, b: &'static str) -> bool {
     ptr::eq(a, b)

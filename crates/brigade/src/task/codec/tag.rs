@@ -45,12 +45,12 @@ pub(super) const F32: u8 = 0xf7;
 pub(super) const F64: u8 = 0xf8;
 /// A character, as its number in 4 bytes.
 pub(super) const CHAR: u8 = 0xf9;
-/// A length follows, then so many bytes.
+/// A length follows, then bytes of that length.
 pub(super) const STR: u8 = 0xfa;
 pub(super) const BYTES: u8 = 0xfb;
-/// A count follows, then so many values.
+/// A count follows, then that number of values.
 pub(super) const SEQ: u8 = 0xfc;
-/// A count follows, then so many pairs of values.
+/// A count follows, then that number of pairs of values.
 pub(super) const MAP: u8 = 0xfd;
 /// In a sparse struct: there is no such field.
 pub(super) const SKIPPED: u8 = 0xfe;
@@ -76,7 +76,7 @@ pub(super) fn put_count(out: &mut Vec<u8>, mut count: usize) {
     out.push(count as u8);
 }
 
-/// The same in exactly [`COUNT_BYTES`], for a count that is filled in later.
+/// As [`put_count`], in exactly [`COUNT_BYTES`], for a count that is filled in later.
 pub(super) fn wide_count(count: usize) -> [u8; COUNT_BYTES] {
     let mut bytes = std::array::from_fn(|i| (count >> (7 * i)) as u8 | 0x80);
     bytes[COUNT_BYTES - 1] &= 0x7f;

@@ -18,7 +18,7 @@ use crate::task::panic::Unwound;
 #[derive(Debug, Default)]
 pub(crate) struct EncodedResult {
     pub(crate) bytes: Vec<u8>,
-    /// A large one is here instead, of so many bytes.
+    /// The memory file of a large one, and its length in bytes.
     pub(crate) file: Option<(OwnedFd, u64)>,
 }
 

@@ -5,7 +5,7 @@
 pub(super) enum Format {
     #[default]
     Unknown,
-    /// Its reader takes whatever there is.
+    /// The reader takes whatever there is.
     Any,
     Plain(&'static str),
     Option(Box<Format>),

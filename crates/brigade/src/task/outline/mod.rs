@@ -9,7 +9,7 @@
 //!
 //! What is not seen so: what is read by an implementation that asks for anything at all
 //! (`deserialize_any`: `untagged`, internally tagged and flattened types); and all behind a value
-//! whose samples are refused. There the outline says `?`, and is told to be partial: then the
+//! whose samples are refused. There the outline says `?`, and is marked as partial: then the
 //! type's own name and size stand beside it.
 
 mod format;

@@ -31,7 +31,7 @@ pub(super) struct TypeTrace {
 /// A container, while its values are read.
 #[derive(Debug, Default)]
 struct ContainerState {
-    /// So many readers of it are within each other now.
+    /// How many readers of it are within each other now.
     open: usize,
     /// Read in this pass: it need not be read as a whole again.
     was_read: bool,
@@ -42,7 +42,7 @@ struct ContainerState {
     base: Option<usize>,
 }
 
-/// So many values are read at most, in all passes.
+/// How many values are read at most, in all passes.
 const MOST_STEPS: usize = 200_000;
 /// So deep values are at most.
 const MOST_DEPTH: usize = 100;
@@ -119,7 +119,8 @@ struct Tracer<'t> {
     /// What it is.
     format: &'t mut Format,
     depth: usize,
-    /// It is within a value of its own type, or was read already: it is to end soon.
+    /// The reader is within a value of its own type, or the type was read already: it is to end
+    /// soon.
     is_shallow: bool,
 }
 

@@ -24,7 +24,7 @@ impl Symbols {
         known(address).pop().map(|(name, _)| name)
     }
 
-    /// The same; what other names it has is not known.
+    /// The function at this address as a list; what other names it has is not known.
     pub(crate) fn functions(&self, address: usize) -> Vec<String> {
         self.function(address).into_iter().collect()
     }

@@ -208,7 +208,7 @@ impl<'m> Consumer<'m> {
         Ok(Some(tag))
     }
 
-    /// Takes the next frames that have this tag, at most so many, if they are short: appends them
+    /// Takes the next frames that have this tag, at most `most`, if they are short: appends them
     /// to `into`, whole, for [`frame_at`](super::frame_at). Gives how many they are, and how many
     /// bytes they hold. Any other, and what is wrong, is left to [`next`](Self::next).
     pub(crate) fn take_frames(&mut self, tag: u32, most: u32, into: &mut Vec<u8>) -> (u32, usize) {
@@ -251,7 +251,7 @@ impl<'m> Consumer<'m> {
             .store(self.head, Ordering::Release);
     }
 
-    /// A hostile consumer: says that it has taken so many bytes more than were published.
+    /// A hostile consumer: says that it has taken `bytes` bytes more than were published.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn pretend_to_have_taken(&self, bytes: u64) {
         let Control { tail, head, .. } = self.memory.control;

@@ -73,7 +73,7 @@ pub(crate) struct ModelParts {
 
 #[cfg(loom)]
 impl ModelParts {
-    /// Those of an empty ring of so many bytes.
+    /// The parts of an empty ring of `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> ModelParts {
         assert!(capacity.is_power_of_two() && capacity >= WORD);
         let words = capacity / WORD;

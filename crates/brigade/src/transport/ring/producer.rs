@@ -101,7 +101,7 @@ impl<'m> Producer<'m> {
         Ok(())
     }
 
-    /// Bytes that there is room for, where so many are wanted.
+    /// Bytes that there is room for, where `bytes` are wanted.
     pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
         if self.room() < bytes as u64 {
             self.head = self.memory.control.head.0.load(Ordering::Acquire);

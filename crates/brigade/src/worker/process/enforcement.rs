@@ -6,11 +6,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Enforcement {
-    /// It does: by these mechanisms.
+    /// The limit holds: by these mechanisms.
     Enforced(String),
     /// In part; what is missing, and why.
     Partial(String),
-    /// It does not; why.
+    /// The limit does not hold; why.
     Unavailable(String),
 }
 

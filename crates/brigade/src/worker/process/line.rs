@@ -18,7 +18,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Its text, without the end of the line. What is no UTF-8 is replaced by `U+FFFD`.
+    /// The line's text, without the end of the line. What is no UTF-8 is replaced by `U+FFFD`.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// It exports none of this name.
+    /// The program exports no task of this name.
     #[error(transparent)]
     NoSuchTask(NoSuchTask),
     /// The one that it exports takes or gives other types.

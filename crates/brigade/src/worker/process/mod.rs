@@ -183,7 +183,7 @@ impl Builder {
         self
     }
 
-    /// How soon the kernel kills the process where memory has run out: so many thousandths of the
+    /// How soon the kernel kills the process where memory has run out: `value` thousandths of the
     /// memory there is are added to what it has, from -1000 (never) to 1000 (before all others).
     /// proc(5), `oom_score_adj`.
     ///
@@ -267,8 +267,8 @@ impl Builder {
         self
     }
 
-    /// Its nice value, from -20 (first) to 19 (last). One below the program's takes CAP_SYS_NICE.
-    /// setpriority(2).
+    /// The process's nice value, from -20 (first) to 19 (last). One below the program's takes
+    /// CAP_SYS_NICE. setpriority(2).
     ///
     /// *Default: the program's.*
     pub fn nice(mut self, value: i32) -> Builder {

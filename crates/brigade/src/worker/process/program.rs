@@ -93,7 +93,7 @@ impl Program {
     /// agree where these do, wherever the types are defined. What a reader that takes anything
     /// (`untagged`, internally tagged and flattened types) would take is not seen: of such types
     /// the path of the Rust type and its size are compared as well, so that both programs should
-    /// have them from one crate. What no comparison sees: fields that serde is told to skip, and
+    /// have them from one crate. What no comparison sees: fields with serde's attribute `skip`, and
     /// what the numbers mean.
     ///
     /// The first look-up starts the program and has one of its workers list what it exports.

@@ -1,4 +1,4 @@
-//! What a worker reads and writes by its standard streams, as its builder is told.
+//! What a worker reads and writes by its standard streams, as a builder has it.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use futures_core::Stream;
 use super::host::lines as host;
 use super::line::Line;
 
-/// What a builder has been told of all three.
+/// What a caller has asked of a builder for all three.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AskedStreams {
     pub(crate) stdin: Input,
@@ -240,7 +240,7 @@ impl Lines {
         self.0.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// The same lines, to be awaited.
+    /// These lines, to be awaited.
     ///
     /// # Examples
     /// ```

@@ -11,7 +11,7 @@ struct Elements<'d, 'de, 'n> {
     left: &'d mut usize,
 }
 
-/// Has `visitor` read so many elements.
+/// Has `visitor` read `count` elements.
 // Inlined, like all that hands values on here: what is copied once more on its way costs more than
 // reading it.
 #[inline(always)]
@@ -35,7 +35,7 @@ pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     }
 }
 
-/// Which of so many values failed, after which so many were left. That may be an old story: of a
+/// Which of `count` values failed, after which `left` were left. That may be an old story: of a
 /// failure that was passed over.
 #[cold]
 fn index_of(count: usize, left: usize) -> usize {

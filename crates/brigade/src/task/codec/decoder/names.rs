@@ -233,7 +233,7 @@ pub(super) fn is_derived<V>() -> bool {
     }
 }
 
-/// The same for `…::__Visitor<T>`, whose parameters may be called anything.
+/// As [`is_derived`], for `…::__Visitor<T>`, whose parameters may be called anything.
 fn is_derived_generic(name: &[u8]) -> bool {
     let mut open = 0_usize;
     for (at, byte) in name.iter().enumerate().rev() {

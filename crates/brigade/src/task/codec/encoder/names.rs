@@ -47,7 +47,7 @@ struct Local {
     name: &'static str,
     fields: SmallVec<[&'static str; 8]>,
     open: bool,
-    /// Its encoding, once it is closed.
+    /// The block's encoding, once it is closed.
     block: Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl Used {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Likely {
     pub(super) number: u32,
-    /// Its fields, if it is known; empty if it is not, or not yet.
+    /// The struct's fields, if it is known; empty if it is not, or not yet.
     pub(super) fields: &'static [&'static str],
 }
 

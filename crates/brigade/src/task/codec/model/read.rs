@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Typ<'_> {
     }
 }
 
-/// The number of a name, of which there are so many.
+/// The number of a name, of this many names.
 struct NameNumber(usize);
 
 impl<'de> DeserializeSeed<'de> for NameNumber {

@@ -81,8 +81,8 @@ impl<'v> Part<'v> {
         }
     }
 
-    /// Its fields in the order in which they are written; of those that are skipped, maybe with a
-    /// word.
+    /// The struct's fields in the order in which they are written; of those that are skipped, maybe
+    /// with a word.
     fn fields(self, of: &'v Struct) -> Vec<(&'static str, Option<Part<'v>>)> {
         let Value::Fields(values) = self.value else {
             unreachable!("{:?}", self.value);

@@ -130,8 +130,8 @@ impl CountedWorker {
         self.0.warm_up();
     }
 
-    /// Obeys, until a task is done; or until it is told that it is a pool's. It waits if there is
-    /// nothing to obey.
+    /// Obeys, until a task is done; or until an order makes it a pool's worker. It waits if there
+    /// is nothing to obey.
     pub fn serve(mut self) -> Option<StayingWorker> {
         let pool = self.0.serve()?;
         Some(StayingWorker(WorkerLoop::new(self.0, pool)))

@@ -6,9 +6,9 @@
 //! stdout cannot be tried.
 //!
 //! So: where the process never had a second thread, no other thread can hold a lock, and the
-//! streams are flushed. Else a thread does it, for which the task's own waits [`FLUSH_WITHIN`]. What is
-//! not out by then is left, but for C's stdout, if its lock can be had; and the host is told. The
-//! thread stays for the next task; one that is stuck is left, too.
+//! streams are flushed. Else a thread does it, for which the task's own waits [`FLUSH_WITHIN`].
+//! What is not out by then is left, but for C's stdout, if its lock can be had; and the worker says
+//! so to the host. The thread stays for the next task; one that is stuck is left, too.
 
 use std::io::{self, Write};
 use std::sync::Mutex;

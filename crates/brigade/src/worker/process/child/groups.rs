@@ -24,7 +24,7 @@ use crate::sys::error::Call;
 static ENTERED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A spare: moves to groups of its own below these directories, ahead of its task. Where it cannot,
-/// it is told when it is to be limited.
+/// the error comes when it is to be limited.
 pub(super) fn enter_ahead(directories: &[PathBuf]) {
     for below in directories {
         let _ = enter(below.as_os_str().as_bytes());

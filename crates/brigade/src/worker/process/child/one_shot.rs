@@ -23,8 +23,8 @@ use crate::worker::process::ipc::reply::{self, Reply};
 const CALLED: Duration = Duration::from_micros(200);
 
 impl Worker {
-    /// Obeys one order after another, until a task is done; or until it is told that it is a
-    /// pool's, and what that asks of it.
+    /// Obeys one order after another, until a task is done; or until an order makes this a pool's
+    /// worker: then returns what that order asks of it.
     pub(in crate::worker::process) fn serve(&mut self) -> Option<PoolWorker> {
         let mut frame = OrderFrame::with_capacity(SMALL);
         let mut plan = None;
@@ -110,7 +110,7 @@ impl Worker {
     fn publish(&mut self) {
         self.ends.replies.publish();
         if self.mailbox.wants_events() {
-            // A worker that does one task ends in a moment, which is heard.
+            // A worker that does one task ends in a moment, which the host learns of.
             let _ = wake_events(&self.wake_socket);
         }
     }

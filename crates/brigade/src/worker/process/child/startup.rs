@@ -36,7 +36,7 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) stderr_count: StderrCount,
     /// The workers' end of what wakes the host's event loop.
     pub(crate) wake_socket: &'a OwnedFd,
-    /// Its token in the liveness table; `None`: it is an outsider there.
+    /// The worker's token in the liveness table; `None`: it is an outsider there.
     pub(crate) token: Option<Token>,
     /// What the fork server's limit of descriptors was before it raised it.
     pub(crate) open_files: Option<Rlimit>,

@@ -12,7 +12,7 @@ use crate::sys::{process, ticks};
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::stderr_count::StderrCount;
 
-/// To make a process takes longer than so many simple system calls.
+/// To make a process takes longer than this many simple system calls.
 const CALLS_PER_FORK: u64 = 128;
 
 /// A worker's.

@@ -10,7 +10,7 @@ use crate::sys::error;
 use crate::sys::fds::{self, Pinned};
 use crate::worker::process::ipc::streams::{self, NO_STREAMS, OwnStreams, PlanWords, STREAMS};
 
-/// Where tasks are told, in the streams themselves.
+/// Streams into which the worker writes which task begins.
 #[derive(Debug, Default)]
 pub(in crate::worker::process) struct Marks([Option<Pinned>; 2]);
 

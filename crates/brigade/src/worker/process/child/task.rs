@@ -1,5 +1,5 @@
-//! One task in a worker: what its input brings along is received, it runs, and its outcome is told
-//! to the host. That is the same in a worker for one task and in one of a pool. What is not is a
+//! One task in a worker: what its input brings along is received, it runs, and its outcome goes to
+//! the host. That is the same in a worker for one task and in one of a pool. What is not is a
 //! [`Service`].
 
 use std::io;
@@ -253,7 +253,7 @@ fn has_broken_streams() -> bool {
     rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled.iter().any(is_broken)
 }
 
-/// So that what is told of a panic fits a ring.
+/// Shortens a panic's message so that the report of it fits a ring.
 pub(super) fn shorten(unwound: &mut Unwound) {
     let end = floor_char_boundary(&unwound.message, INLINE_MAX / 2);
     unwound.message.truncate(end);

@@ -52,7 +52,7 @@ pub(crate) fn unsay_begun() {
     }
 }
 
-/// Says that this worker has taken so many bytes out of its ring, after its setup.
+/// Says that this worker has taken `bytes` bytes out of its ring, after its setup.
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) fn pretend_to_have_taken(bytes: u64) {
     if let Some(worker) = WORKER.get() {

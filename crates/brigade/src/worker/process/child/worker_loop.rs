@@ -127,7 +127,8 @@ impl WorkerLoop {
         }
     }
 
-    /// Runs the task that was begun. `false`: it was the last; the host was told that this leaves.
+    /// Runs the task that was begun. `false`: it was the last; the host knows from a reply that
+    /// this worker leaves.
     pub(in crate::worker::process) fn serve_begun(&mut self) -> bool {
         let served = self.serve_one();
         let was_long = self.stderr.task_ended(self.worker.mailbox);
@@ -296,7 +297,7 @@ impl Worker {
         }
     }
 
-    /// Waits until there may be room for a reply of so many bytes.
+    /// Waits until there may be room for a reply of `bytes` bytes.
     #[cold]
     fn wait_for_room(&mut self, bytes: usize) {
         let (replies, wake_socket) = (&mut self.ends.replies, &self.wake_socket);
@@ -363,7 +364,7 @@ impl Service for OneOfMany<'_> {
 }
 
 /// Wakes the host through the wake socket. Without a way to do that there is no sense in going on;
-/// that this has ended is heard.
+/// the host learns of this worker's end.
 fn write_wake_socket(wake_socket: &Pinned) {
     if wake_events(wake_socket).is_err() {
         process::exit_now(0);

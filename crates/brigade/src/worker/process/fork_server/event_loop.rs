@@ -87,7 +87,7 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
     process::exit_now(status)
 }
 
-/// The last way to be heard.
+/// The last way to report an error.
 fn say_on_stderr(why: &io::Error) {
     let text = format!("brigade: the fork server could not begin: {why}\n");
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
@@ -95,7 +95,7 @@ fn say_on_stderr(why: &io::Error) {
 
 struct ForkedWorker {
     slot: u32,
-    /// Its token in the liveness table; `None`: it is an outsider there.
+    /// The worker's token in the liveness table; `None`: it is an outsider there.
     token: Option<Token>,
     /// The host's end of its descriptor socket.
     fd_socket: Arc<OwnedFd>,
@@ -106,7 +106,8 @@ struct ForkedWorker {
     oom_kills: Option<u64>,
     /// Was asked to end, and is killed at this time.
     kill_at: Option<Instant>,
-    /// Was asked where it is, is told to end at this time, and killed when this grace is over.
+    /// The fork server has asked the worker where it is, asks it to end at this time, and kills it
+    /// when this grace is over.
     ends_at: Option<(Instant, Duration)>,
     /// Since when it is stopped.
     stopped: Option<Instant>,
@@ -114,7 +115,8 @@ struct ForkedWorker {
     memory: Option<WatchedWorker>,
 }
 
-/// A worker that was reaped, whose end is not told yet because its children may be alive.
+/// A worker that was reaped, whose end the host does not know yet because its children may be
+/// alive.
 struct Closing {
     pid: u32,
     worker: Box<ForkedWorker>,
@@ -133,7 +135,7 @@ struct Gone {
 struct EventLoop<'a> {
     pid: u32,
     socket: &'a OwnedFd,
-    /// The same socket, so that the event loop can wait for room in it too.
+    /// A copy of the socket's descriptor, so that the event loop can wait for room in it too.
     socket_out: OwnedFd,
     outbox: Outbox,
     /// A pidfd of the host. The event loop watches it; a clone of the socket in some child of the
@@ -361,7 +363,7 @@ impl<'a> EventLoop<'a> {
                 Request::Listens => self.watch_listener(message.descriptors),
                 Request::Retire => {
                     self.retired = true;
-                    // What was released since is not told of, and nothing else may come any more.
+                    // What was released since is not reported, and nothing else may come any more.
                     self.collect_released();
                 }
                 Request::Fork { count, tokens } => {
@@ -421,15 +423,15 @@ impl<'a> EventLoop<'a> {
     }
 
     fn watch_listener(&mut self, mut descriptors: Vec<OwnedFd>) {
-        // Without it, or without memory to watch it, the host's own end and that of the socket are
-        // what is heard of.
+        // Without it, or without memory to watch it, this process learns of the host's own end and
+        // of that of the socket.
         let watched = |listener: &OwnedFd| self.epoll.add_readable(listener, LISTENER_ENDED);
         self.listener = descriptors.pop().filter(|l| watched(l).is_ok());
     }
 
     /// Has the host look at the exit table.
     fn call_host(&self) {
-        // Full means that it has been told already.
+        // Full means that the host has a call already.
         let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
     }
 
@@ -444,7 +446,7 @@ impl<'a> EventLoop<'a> {
     fn send_outbox(&mut self) -> bool {
         let sent = self.outbox.send(self.socket, &self.socket_out, &self.epoll);
         for (slot, pid) in sent.refused {
-            // The host has not heard of this worker.
+            // The host does not know of this worker.
             end(pid);
             self.exit_table.release(slot);
         }

@@ -9,7 +9,7 @@
 //! workers hide.
 //!
 //! What a fork copies, such a worker is sent: [`Begin`], the first message on its socket, with the
-//! descriptors. Its memory is another, so addresses of code are told as they are in the fork server
+//! descriptors. Its memory is another, so addresses of code are sent as they are in the fork server
 //! ([`image::as_there`]), which the host knows.
 
 use std::io;
@@ -29,8 +29,8 @@ use crate::worker::process::fork_server::start;
 use crate::worker::process::ipc::protocol::{self, ModuleAt, ReceivedMessage};
 use crate::worker::process::ipc::stderr_count::StderrCount;
 
-/// What a worker is told that a fork would have copied. With six descriptors; with seven
-/// where stdout is not the program's.
+/// What a fork would have copied, and such a worker is sent. With six descriptors; with seven where
+/// stdout is not the program's.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begin {
     server: u32,

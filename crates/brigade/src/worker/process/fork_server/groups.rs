@@ -15,7 +15,7 @@ pub(super) struct GroupDirectories {
     below: Vec<PathBuf>,
     /// Workers are limited that are of no such pool.
     spares_move: bool,
-    /// The same, of pools that are limited as wholes, for as long as their hosts have them.
+    /// Directories of pools that are limited as wholes, for as long as their hosts have them.
     of_pools: Vec<PathBuf>,
     /// Groups that could not be removed: something is in them that is about to end.
     left: Vec<PathBuf>,

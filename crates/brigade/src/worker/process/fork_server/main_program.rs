@@ -1,7 +1,7 @@
 //! Whether this library is part of the program that /proc/self/exe names, which is what a process
 //! is started from; and if not, what else is going on.
 //!
-//! | what | how it is told |
+//! | what | how it is recognized |
 //! |---|---|
 //! | a shared library (a plugin, a module of an interpreter) | the first object that the loader lists, which is the program, is not where this code is |
 //! | a program run by the loader (`ld.so program`), under valgrind, or emulated by qemu | the file that was executed is another than the one that this code was loaded from |

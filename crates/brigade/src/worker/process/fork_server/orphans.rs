@@ -97,7 +97,7 @@ fn parent_in_proc(number: u32) -> Option<u32> {
 }
 
 /// Kills all that descends from a process that is stopped, or does not reap its children for other
-/// reasons, and that is itself about to be killed: afterwards it could not be told whose they are.
+/// reasons, and that is itself about to be killed: afterwards nothing would show whose they are.
 /// In the host.
 ///
 /// One look at all of /proc, and another as long as the one before found one alive; so

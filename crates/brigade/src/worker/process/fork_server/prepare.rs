@@ -14,9 +14,9 @@ use crate::worker::process::child::this_worker;
 pub(crate) fn prepare() -> io::Result<Option<Rlimit>> {
     // A session of its own, which has no terminal: a terminal's Ctrl-C and Ctrl-Z are for the host,
     // which decides what becomes of its workers; and a worker that reads /dev/tty, or writes to a
-    // terminal with `tostop`, gets an error, or is heard, and is not stopped, which would not be
-    // noticed. Workers lead a process group each, but no session, so that opening a terminal makes
-    // none of them its owner. A process that was just made leads no group, so that it may.
+    // terminal with `tostop`, gets an error, or its output appears, and is not stopped, which would
+    // not be noticed. Workers lead a process group each, but no session, so that opening a terminal
+    // makes none of them its owner. A process that was just made leads no group, so that it may.
     rustix::process::setsid()
         .call("setsid(2)")
         .needed_to("have no terminal stop workers")?;
@@ -25,7 +25,7 @@ pub(crate) fn prepare() -> io::Result<Option<Rlimit>> {
     // A core file would be something named that is left behind; a task that wants one raises the
     // limit. Any process may lower a limit, or raise it to the maximum, unless it is denied
     // altogether: then there are core files where the program itself leaves some, and fewer
-    // descriptors, whose lack is told.
+    // descriptors, whose lack is reported.
     if let Some(mut cores) = process::limit(Resource::Core) {
         cores.current = Some(0);
         let _ = setrlimit(Resource::Core, cores);

@@ -34,7 +34,7 @@ pub(super) struct WatchedWorker {
     bytes: u64,
     /// What it had at the last look.
     had: u64,
-    /// It was ended for it.
+    /// The worker was ended because it has too much.
     pub(super) is_over: bool,
 }
 

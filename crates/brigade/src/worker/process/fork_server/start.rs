@@ -1,5 +1,5 @@
 //! Starting the program once more, as a fork server or as a worker; and why that cannot be done.
-//! What comes of such a start is told in [`bootstrap`](super::bootstrap).
+//! [`bootstrap`](super::bootstrap) says what comes of such a start.
 
 use std::ffi::CString;
 use std::io;

@@ -95,7 +95,7 @@ struct ClientState {
     scarce: bool,
     /// Callers that have no worker yet.
     waiting: usize,
-    /// Failures that no caller has been told of.
+    /// Failures that no caller has been given yet.
     failures: Vec<RemoteError>,
     fd_sockets: FdSockets,
     watch: Watch,
@@ -106,14 +106,14 @@ struct ClientState {
     async_waiters: HashMap<u32, AsyncWaiter>,
     observers: HashMap<u64, ObserverEntry>,
     next_observer: u64,
-    /// It knows where the control groups of workers are.
+    /// The fork server knows where the control groups of workers are.
     told_groups: bool,
     /// Another has taken its place, because the program has other privileges: see [`privilege`].
     retired: bool,
-    /// It is retired, and was told to end.
+    /// The fork server is retired, and the host has asked it to end.
     unused: bool,
     gone: bool,
-    /// It is gone, and the end of every worker is on the exit table.
+    /// The fork server is gone, and the end of every worker is on the exit table.
     told: bool,
 }
 
@@ -422,7 +422,7 @@ impl ForkServer {
         self.lock().gone
     }
 
-    /// Whether it has ended, and the ends of all its workers have been told.
+    /// Whether the fork server has ended, and the ends of all its workers are on the exit table.
     pub(crate) fn has_told_all(&self) -> bool {
         self.lock().told
     }

@@ -35,7 +35,7 @@ pub(crate) struct WorkerConnection {
     written: u32,
     /// Results that were taken.
     taken: u32,
-    /// When the worker is to wake this side, as it was told last. It may have done so since.
+    /// When the worker is to wake this side, by the last request. It may have done so since.
     notify: u32,
     spin_hint: u32,
     attachments: u64,
@@ -79,7 +79,7 @@ pub(crate) struct Attachment<'a> {
 }
 
 impl WorkerConnection {
-    /// Takes a worker, for good: it is told that it is a pool's.
+    /// Takes a worker, for good: its setup says that it is a pool's.
     pub(crate) fn open(
         server: Arc<ForkServer>,
         spare: SpareWorker,
@@ -175,12 +175,12 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// Bytes of tasks that there is room for, where so many are to be written.
+    /// Bytes of tasks that there is room for, where `bytes` are to be written.
     pub(crate) fn room_for(&mut self, bytes: usize) -> usize {
         self.ends.orders.room_for(bytes)
     }
 
-    /// Writes so many tasks at once, as
+    /// Writes `count` tasks at once, as
     /// [`task_frame`](crate::worker::process::ipc::order::task_frame) has made them.
     pub(crate) fn write_frames(&mut self, frames: &[u8], count: u32) -> Result<(), NotNow> {
         let pushed = self.ends.orders.push_frames(frames);
@@ -241,8 +241,8 @@ impl WorkerConnection {
     /// Takes back what is not begun, but for the first `keep` of all that were ever written. Gives
     /// how many are left with it, of all.
     ///
-    /// What was taken back lies from its own place on, and the earliest of them has to be told to
-    /// [`forget`](Self::forget).
+    /// What was taken back lies from its own place on, and the caller passes the earliest of them
+    /// to [`forget`](Self::forget).
     pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
         // What is not offered yet goes with it.
         let left =
@@ -277,7 +277,7 @@ impl WorkerConnection {
         reply::next(&mut self.ends.replies)
     }
 
-    /// Takes the replies that come next and are short results, at most so many, and counts them.
+    /// Takes the replies that come next and are short results, at most `most`, and counts them.
     /// Gives how many they are, and how many bytes the results are.
     pub(crate) fn take_returned(&mut self, most: u32, into: &mut Vec<u8>) -> (u32, usize) {
         let (count, bytes) = reply::take_returned(&mut self.ends.replies, most, into);
@@ -318,7 +318,7 @@ impl WorkerConnection {
     /// Tells the worker when to wake this side. `false`: what it is to wake this side for is there
     /// already.
     ///
-    /// `again`: also if it was told the same before, and may have done so since.
+    /// `again`: also if the last request was the same, and it may have done so since.
     pub(crate) fn set_notify(&mut self, notify: Notify, again: bool) -> bool {
         if !again && notify == Notify::ListenerIfFull && self.notify == notify.to_word() {
             return true;
@@ -327,7 +327,7 @@ impl WorkerConnection {
         let counts = (self.taken, self.offered);
         let (word, quiet) = handoff.set_notify_and_check(notify, counts, || self.is_ready());
         self.notify = word;
-        // A reply that this side would have been woken for, had the worker been told in time.
+        // A reply that this side would have been woken for, had the worker had the request in time.
         quiet && !(again && notify == Notify::ListenerIfFull && self.is_ready())
     }
 

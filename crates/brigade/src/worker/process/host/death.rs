@@ -109,7 +109,7 @@ impl Evidence {
         }))
     }
 
-    /// It was ended because its task ran over its time.
+    /// The timeout of a worker that was ended because its task ran over its time.
     pub(crate) fn into_timeout(
         self,
         task: TaskName,

@@ -31,7 +31,7 @@ pub(crate) use of_pool::{Whole, end_pool, limit_pool};
 const PREFIX: &str = "brigade-";
 /// The group of the program and its other processes, where it had to move.
 const PROGRAM: &str = "program";
-/// A message to the fork server has room for so many bytes of both paths.
+/// The bytes of both paths that a message to the fork server has room for.
 const MAX_PATH_BYTES: usize = 380;
 
 /// Where groups for workers are made, by controller; or why there are none.
@@ -74,7 +74,7 @@ impl Groups {
         }
     }
 
-    /// As a worker is told of one of them: nothing where there is none.
+    /// One of these paths as it stands in a worker's setup: nothing where there is none.
     pub(crate) fn bytes(of: &Result<PathBuf, String>) -> Vec<u8> {
         let path = of.as_ref().map(|path| OsString::from(path).into_vec());
         path.unwrap_or_default()

@@ -40,7 +40,7 @@ pub(crate) struct Source {
     socket: OwnedFd,
     names: TaskNames,
     buffer: Vec<u8>,
-    /// Its place with the reactor, for a future that waits.
+    /// This socket's place with the reactor, for a future that waits.
     registration: OwnCell<ReactorRegistration>,
 }
 
@@ -114,7 +114,7 @@ impl Source {
             // slow, but nothing is lost.
             Err(_) => context.waker().wake_by_ref(),
         }
-        // One may have come before the change was to be told.
+        // A line may have come before the reactor watched for it.
         self.receive(RecvFlags::DONTWAIT)
             .map_or(Poll::Pending, Poll::Ready)
     }

@@ -25,7 +25,7 @@ use crate::{JoinError, Message};
 use outcome::Stored;
 use worker::{HeldEnd, OneShotInput, OneShotWorker, WaitOutcome};
 
-/// It was not cancelled.
+/// The task was not cancelled.
 const NOT_CANCELLED: u8 = 0;
 /// Cancelled before it had replied: whatever it may still say, it was cancelled.
 const CANCELLED: u8 = 1;
@@ -38,7 +38,7 @@ pub(crate) struct ProcessTask<R> {
     state: TaskStage,
     cancelled: AtomicU8,
     grace: Duration,
-    /// Its end is told when its process is gone, and not when it has replied.
+    /// The caller gets the end when the process is gone, and not when it has replied.
     told_when_gone: bool,
     result: PhantomData<fn() -> R>,
     decode: Decode<R>,
@@ -47,9 +47,9 @@ pub(crate) struct ProcessTask<R> {
 enum TaskStage {
     /// With a worker.
     Started(Box<OneShotWorker>),
-    /// It never got one: the input could not be encoded.
+    /// The task never got a process: the input could not be encoded.
     NotStarted(JoinError),
-    /// Its end has been told.
+    /// A caller has taken the end.
     Taken,
 }
 
@@ -75,7 +75,7 @@ impl<R: Message> ProcessTask<R> {
         ProcessTask::start_plan(of, Plan::of(task)?, input, setup, name, grace)
     }
 
-    /// The same, of a task of that program.
+    /// As [`start`](Self::start), of a task of that program.
     pub(crate) fn start_plan<A: Message>(
         of: Origin<'_>,
         plan: Plan,
@@ -154,7 +154,7 @@ impl<R> ProcessTask<R> {
         })
     }
 
-    /// Tells the end, once, if `find` finds it, and it can be told before the deadline.
+    /// Returns the end, once, if `find` finds it, and it can be had before the deadline.
     fn end(
         &mut self,
         deadline: Option<Instant>,
@@ -269,7 +269,8 @@ impl<R> ProcessTask<R> {
         }
     }
 
-    /// Sends it SIGTERM. What becomes of it is told as if another had sent that.
+    /// Sends the process SIGTERM. What becomes of it is reported as if another process had sent
+    /// that.
     pub(crate) fn terminate(&self) {
         match &self.state {
             TaskStage::Started(worker) if !self.is_copy() => worker.kill(Duration::MAX),
@@ -277,8 +278,8 @@ impl<R> ProcessTask<R> {
         }
     }
 
-    /// From now on its end is told when its process is gone: its descriptors, its locks and its
-    /// memory are free then. Otherwise that comes a moment after.
+    /// From now on the caller gets the end when the process is gone: its descriptors, its locks and
+    /// its memory are free then. Otherwise that comes a moment after.
     pub(crate) fn tell_when_gone(&mut self) {
         self.told_when_gone = true;
     }

@@ -1,4 +1,4 @@
-//! From a builder to what its workers are told.
+//! From a builder to the setup that its workers get.
 
 use std::ffi::OsString;
 use std::io;
@@ -37,7 +37,7 @@ impl Builder {
             .needed_to("run a task in a process")
     }
 
-    /// The same, of a task of another program.
+    /// As `start`, of a task of another program.
     pub(in crate::worker::process) fn start_of_program<A: Message, R: Message>(
         &self,
         program: &Arc<NamedProgram>,

@@ -53,7 +53,7 @@ impl GivenStreams {
         }
     }
 
-    /// What the worker is told of it.
+    /// What the worker's setup has of its streams.
     pub(crate) fn of_worker(&self) -> Option<OwnStreams> {
         let StreamsData { streams, value, .. } = self.0.as_deref()?;
         let AskedStreams {
@@ -70,7 +70,7 @@ impl GivenStreams {
         })
     }
 
-    /// What the fork server is told, and what goes with it; `None`: nothing.
+    /// What the fork server gets of it, and what goes with that; `None`: nothing.
     pub(crate) fn to_send(&self) -> io::Result<Option<SentRoutes>> {
         let Some(inner) = &self.0 else {
             return Ok(None);

@@ -3,11 +3,12 @@
 use super::streams::GivenStreams;
 use crate::worker::process::ipc::protocol::Setup;
 
-/// What a worker is told before its task, and what only the host and its fork server know of it.
+/// What a worker gets before its task, and what only the host and its fork server know of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerSetup {
-    /// What it is told.
+    /// What the worker gets.
     pub(crate) told: Setup,
-    /// What its streams are. The fork server is told, and sends the worker their descriptors.
+    /// The worker's streams. The host sends them to the fork server, which sends the worker their
+    /// descriptors.
     pub(crate) streams: GivenStreams,
 }

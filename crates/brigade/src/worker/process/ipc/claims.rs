@@ -143,7 +143,7 @@ pub(super) fn beyond(count: u32, other: u32) -> u32 {
     (count.wrapping_sub(other) as i32).max(0) as u32
 }
 
-/// Whether a worker can have begun so many, and left the offers alone.
+/// Whether a worker can have begun `begun` tasks, and left the offers alone.
 fn check(begun: u32, there: u32, finished: u32, offered: u32) -> Result<(), Corrupt> {
     let most = offered.wrapping_sub(finished);
     if there == offered && begun.wrapping_sub(finished) <= most {

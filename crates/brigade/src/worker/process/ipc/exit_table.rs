@@ -26,8 +26,8 @@ pub(crate) const TAIL: usize = 4096;
 const ENDED: u32 = 1;
 const RELEASED: u32 = 2;
 const NOTIFY: u32 = 4;
-/// Its parent has seen that it has ended, and is about to reap it: from then on its number may be
-/// another's.
+/// The worker's parent has seen that it has ended, and is about to reap it: from then on its number
+/// may be another's.
 const REAPED: u32 = 8;
 
 #[repr(C, align(64))]
@@ -55,7 +55,7 @@ struct ExitSlot {
 const EXITED: u32 = 1;
 const SIGNALED: u32 = 2;
 const LOST: u32 = 3;
-/// Its end is told by an error, which is where otherwise the last of its stderr is.
+/// The worker's end is an error, which is where otherwise the last of its stderr is.
 const UNSTARTED: u32 = 4;
 
 const TAILS_AT: usize = SLOTS as usize * size_of::<ExitSlot>();
@@ -73,7 +73,7 @@ const LEN: usize = PLACES_AT + SLOTS as usize * PLACE;
 pub(crate) struct ExitRecord {
     /// `None`: its end cannot be known.
     pub(crate) ended: Option<Ended>,
-    /// It could not become a worker, and says why.
+    /// The process could not become a worker, and says why.
     pub(crate) unstarted: Option<Box<RemoteError>>,
     pub(crate) oom_killed: bool,
     pub(crate) stderr: Vec<u8>,
@@ -210,7 +210,8 @@ impl ExitTable {
         (word, word.load(Ordering::Acquire))
     }
 
-    /// The host: how a worker looked, if that was after `looks` told so many.
+    /// The host: how a worker looked, if the fork server has looked since `looks` returned
+    /// `before`.
     pub(crate) fn look_since(&self, slot: u32, before: u32) -> Option<Look> {
         let entry = self.slot(slot);
         let looks = entry.looks.load(Ordering::Acquire);
@@ -256,7 +257,7 @@ impl ExitTable {
         self.slot(slot).word.load(Ordering::SeqCst) & REAPED != 0
     }
 
-    /// The fork server: the worker is gone. Says whether the host asked to be told by an event, and
+    /// The fork server: the worker is gone. Says whether the host asked for an event, and
     /// whether the slot is free now.
     pub(crate) fn end(
         &self,
@@ -273,7 +274,7 @@ impl ExitTable {
         self.end_how(slot, how, oom_killed, (stderr, written))
     }
 
-    /// The same, of a worker that could not start.
+    /// As [`end`](Self::end), of a worker that could not start.
     pub(crate) fn end_unstarted(&self, slot: u32, why: &RemoteError) -> (bool, bool) {
         let why = postcard::to_stdvec(why).unwrap_or_default();
         self.end_how(slot, (UNSTARTED, 0), false, (&why, 0))

@@ -56,13 +56,14 @@ struct Finished(AtomicU32);
 /// How the host wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notify {
-    /// It sleeps on `notify`: when so many tasks are finished, or there is nothing to do, or no
-    /// room.
+    /// The host sleeps on `notify`: until this many tasks are finished, or there is nothing to do,
+    /// or no room.
     Futex(u32),
-    /// Its listener is to be woken, through the [wake socket](super::wake_socket), for the same.
+    /// The worker is to wake the host's listener, through the [wake socket](super::wake_socket),
+    /// for the same.
     Listener(u32),
-    /// Its listener is to be woken, and only when there is no room for a result, or descriptors are
-    /// to be closed.
+    /// The worker is to wake the host's listener, and only when there is no room for a result, or
+    /// descriptors are to be closed.
     ListenerIfFull,
 }
 
@@ -104,9 +105,9 @@ fn reached(count: u32, at: u32) -> bool {
 /// What has happened, for which the host may want to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyEvent {
-    /// A task is finished, so many in all.
+    /// A task is finished: how many are, in all.
     Finished(u32),
-    /// So many are finished, and there is nothing more to do.
+    /// The worker has finished all its tasks, and there is nothing more to do.
     Idle,
     /// There is no room for a result.
     Full,
@@ -149,7 +150,8 @@ impl Handoff {
         self.sleep(begun, None);
     }
 
-    /// The same, for no longer than `time`. Says whether there is one.
+    /// As [`sleep_until_more`](Self::sleep_until_more), for no longer than `time`. Says whether
+    /// there is one.
     pub(in crate::worker::process) fn sleep_for_more(&self, begun: u32, time: Duration) -> bool {
         self.sleep(begun, Some(Instant::now() + time))
     }
@@ -254,7 +256,7 @@ impl Handoff {
         fence(Ordering::SeqCst);
     }
 
-    /// It has seen something.
+    /// The worker has seen something, and does not sleep.
     fn cancel_sleep(&self) {
         store_over(&self.asleep, 0, Ordering::Relaxed);
     }
@@ -355,7 +357,7 @@ mod tests {
     use super::*;
 
     /// How far a count may be ahead of another, in the bits that `notify` has for it, and still be
-    /// told from one that is behind.
+    /// distinct from one that is behind.
     const REACH: u32 = 1 << (COUNT_BITS - 1);
 
     #[test]

@@ -199,7 +199,7 @@ impl Host<'_> {
         assert!(said <= self.taken, "what is finished was shown");
     }
 
-    /// Whether the worker was told when to wake the host, and there is nothing new.
+    /// Asks the worker when to wake the host. Whether it did so before there was anything new.
     fn set_notify(&self, notify: Notify) -> Option<u32> {
         let counts = (self.taken, self.offered);
         let handoff = &self.shared.handoff;
@@ -221,8 +221,8 @@ impl Host<'_> {
         }
     }
 
-    /// Takes results, and sleeps while there are none, until so many are there. `notify`: when it
-    /// is to be woken, where so many were taken.
+    /// Takes results, and sleeps while there are none, until `count` are there. `notify`: when it
+    /// is to be woken, by how many were taken.
     fn wait_for(&mut self, count: u32, notify: impl Fn(u32) -> Notify) {
         loop {
             self.drain();
@@ -402,7 +402,7 @@ fn loom_handoff_room_is_not_waited_for_in_vain_by_a_sleeper() {
 
 #[test]
 fn loom_handoff_room_is_not_waited_for_in_vain_after_small_replies() {
-    // Each time so few are taken that the worker is not told that there is room.
+    // Each time few enough are taken that no thread tells the worker that there is room.
     for looks in 1..=3 {
         loom::model(move || {
             let shared = Shared::new();

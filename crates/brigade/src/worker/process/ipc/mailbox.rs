@@ -60,8 +60,8 @@ pub(crate) const INLINE_MAX: usize = 32 * 1024;
 struct Status {
     /// Index into [`Phase::ALL`].
     phase: AtomicU32,
-    /// Not 0: the host does not sleep on the ring's futex word but in its event loop, and the worker
-    /// wakes it by the wake socket.
+    /// Not 0 where the host does not sleep on the ring's futex word but in its event loop: then the
+    /// worker wakes it by the wake socket.
     notify: AtomicU32,
     /// The processor that it was on when it slept, or started its task, last.
     processor: AtomicU32,
@@ -151,7 +151,7 @@ impl Mailbox {
         unsafe { self.mapping.at().add(STACK_AT).cast().as_ref() }
     }
 
-    /// A hostile worker: it has taken so many bytes more out of its ring than were published there,
+    /// A hostile worker: it has taken `bytes` bytes more out of its ring than were published there,
     /// which its setup is.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn pretend_to_have_taken(&self, bytes: u64) {

@@ -1,6 +1,6 @@
 //! What host, fork server and workers say to each other, and where.
 //!
-//! - `protocol`: datagrams between host and fork server; what a worker is told before its tasks
+//! - `protocol`: datagrams between host and fork server; what a worker gets before its tasks
 //! - `mailbox`: a worker's memory: rings, state, crash record
 //! - `order`, `reply`: what the host and a worker write into those rings
 //! - `claims`: which tasks a worker has begun; `handoff`: that, and which side sleeps;

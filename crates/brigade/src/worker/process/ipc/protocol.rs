@@ -1,4 +1,4 @@
-//! What the host and its fork server tell each other, a datagram each, and what a worker is told
+//! What the host and its fork server tell each other, a datagram each, and what a worker gets
 //! before its task.
 
 use std::ffi::OsString;
@@ -35,8 +35,8 @@ pub(crate) const PROTOCOL: u32 = 1;
 /// `sandbox`, with which a [`Setup`] has more to say.
 pub(crate) const SPOKEN: u32 = PROTOCOL | (cfg!(feature = "sandbox") as u32) << 16;
 
-/// The same as [`MARKER`], for a start of a named program, whose library may be of another version:
-/// the number is that of [`PROTOCOL`].
+/// As [`MARKER`], for a start of a named program, whose library may be of another version: the
+/// number is that of [`PROTOCOL`].
 pub(crate) const PROGRAM_MARKER: &str = "BRIGADE_PROGRAM_SERVER_1";
 
 /// The first datagrams are no longer than this: they have the paths of the fork server's modules,
@@ -89,8 +89,8 @@ pub(crate) enum Request {
         request_number: u64,
     },
     /// Workers move to control groups of their own below these, each to one of its process number:
-    /// what kills in there is told, and they are removed with their workers. `of_pool`: those of
-    /// one pool; its host makes and removes these directories.
+    /// the reports say what kills in there, and they are removed with their workers. `of_pool`:
+    /// those of one pool; its host makes and removes these directories.
     Groups {
         memory: Vec<u8>,
         processes: Vec<u8>,
@@ -216,7 +216,7 @@ pub(crate) struct Setup {
     /// Shuts it in, after the initializer.
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Box<crate::sandbox::Rules>>,
-    /// It runs one task after another; otherwise one.
+    /// For a worker that runs one task after another; without it, it runs one.
     pub(crate) pool: Option<PoolWorkerSetup>,
 }
 
@@ -253,18 +253,18 @@ impl Setup {
     }
 }
 
-/// What a worker of a pool is told.
+/// What a worker of a pool gets beside that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PoolWorkerSetup {
     /// The offset of a `fn()` to run first.
     pub(crate) initializer: Option<u64>,
     /// The state that it loads, as `task::entry::encode_state` has made it.
     pub(crate) state: Option<EncodedState>,
-    /// It leaves after so many tasks.
+    /// The worker leaves after this many tasks.
     pub(crate) tasks: Option<u64>,
-    /// It leaves when it has more than so many bytes after a task.
+    /// The worker leaves when it has more bytes than this after a task.
     pub(crate) bytes: Option<u64>,
-    /// It tells when each task ran.
+    /// The worker tells when each task ran.
     pub(crate) tells_times: bool,
 }
 
@@ -272,7 +272,7 @@ pub(crate) struct PoolWorkerSetup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EncodedState {
     Inline(Vec<u8>),
-    /// In the memory file that comes with the worker's streams, so many bytes.
+    /// The value's length in bytes, in the memory file that comes with the worker's streams.
     InFile(u64),
 }
 
@@ -282,7 +282,7 @@ pub(crate) struct NotReady {
     pub(crate) why: RemoteError,
     /// Whether that is what the program runs first in each worker, and nothing of a pool's.
     pub(crate) is_program_init: bool,
-    /// It panicked, or the initializer.
+    /// The panic of the task, or of the initializer.
     pub(crate) panic: Option<Unwound>,
 }
 
@@ -339,7 +339,7 @@ pub(crate) fn is_hang_up(error: &io::Error) -> bool {
 pub(crate) struct ReceivedMessage<T> {
     pub(crate) content: T,
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// It came with descriptors, but this process has as many as it may.
+    /// The message came with descriptors, but this process has as many as it may.
     pub(crate) descriptors_lost: bool,
 }
 
@@ -399,8 +399,8 @@ fn recv_into<T: DeserializeOwned>(
     let mut descriptors = Vec::new();
     let is_reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
     let received = match fds::recv(&socket, bytes, &mut descriptors, wait) {
-        // The other end closed while it held unread data. That is told first, and once; what it had
-        // sent comes after.
+        // The other end closed while it held unread data. The kernel reports that first, and once;
+        // what it had sent comes after.
         Err(e) if is_reset(&e) => fds::recv(&socket, bytes, &mut descriptors, wait),
         received => received,
     };

@@ -24,7 +24,8 @@ const RAN: u32 = 8;
 pub(crate) enum Reply<'a> {
     /// The setup was done.
     Ready,
-    /// It could not be done: an encoded [`NotReady`](super::protocol::NotReady), never empty.
+    /// The worker could not get ready: an encoded [`NotReady`](super::protocol::NotReady), never
+    /// empty.
     NotReady(&'a [u8]),
     /// The task returned: its encoded result.
     Returned(&'a [u8]),
@@ -40,7 +41,7 @@ pub(crate) enum Reply<'a> {
     /// Before the reply to a task, where the pool has a timeline: from when to when it ran, by
     /// CLOCK_MONOTONIC in nanoseconds. `None`: the worker has written something else.
     Ran(Option<[u64; 2]>),
-    /// The worker begins no more tasks, as it was told when it was set up, and ends.
+    /// The worker begins no more tasks, as its setup asked, and ends.
     Leaving,
     /// There is no such reply: the worker has broken the protocol.
     Unknown(u32),
@@ -155,7 +156,7 @@ pub(crate) fn next<'c, 'm>(
     Ok(frame.map(|frame| (ReplyTag(frame.tag()), frame)))
 }
 
-/// Takes the next replies that are [`Reply::Returned`] and short, at most so many: appends them to
+/// Takes the next replies that are [`Reply::Returned`] and short, at most `most`: appends them to
 /// `into`, for [`returned_at`]. Gives how many they are, and how many bytes the results are.
 pub(crate) fn take_returned(
     replies: &mut Consumer<'_>,

@@ -11,7 +11,8 @@
 //! that a read is going on: a worker that sees that, or another count afterwards, asks again.
 //!
 //! Behind them is a word by which a worker sees that the fork server has ended, and has closed its
-//! pipes ([`last_word`]): what a task that has met a broken pipe returns is not told then.
+//! pipes ([`last_word`]): the worker does not report what a task that has met a broken pipe returns
+//! then.
 //!
 //! The counts are one memory file for all workers of a fork server. It alone can write them: they
 //! are sealed (F_SEAL_FUTURE_WRITE) when its own mapping is there, and that is not inherited.
@@ -86,7 +87,7 @@ impl StderrCounts {
         count
     }
 
-    /// The same, as the worker will see it.
+    /// This count, as the worker will see it.
     pub(crate) fn seen_by_worker(&self, slot: u32) -> StderrCount {
         StderrCount {
             count: word(self.readable, slot),

@@ -28,14 +28,14 @@ pub(crate) struct Routes {
     pub(crate) stdin: bool,
     pub(crate) stdout: Option<Route>,
     pub(crate) stderr: Option<Route>,
-    /// The memory file of a value that is too large for what the worker is told at its start.
+    /// Whether a memory file comes with them, of a value that is too large for the worker's setup.
     pub(crate) value: bool,
 }
 
 /// Those, and their descriptors, on their way to the fork server.
 pub(crate) type SentRoutes = (Routes, Vec<OwnedFd>);
 
-/// What the worker itself is told of that.
+/// What the worker itself needs to know of its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnStreams {
     /// These come through its descriptor socket, in this order.
@@ -102,7 +102,7 @@ pub(crate) fn without_marks(text: &[u8]) -> Vec<u8> {
 pub(crate) struct LineFrame<'a> {
     pub(crate) pid: u32,
     pub(crate) is_stderr: bool,
-    /// Its end was there.
+    /// The line's end was there.
     pub(crate) is_whole: bool,
     /// How many of this worker's stream were lost before it.
     pub(crate) lost: u64,

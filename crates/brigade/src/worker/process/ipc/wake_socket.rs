@@ -28,7 +28,7 @@ pub(crate) struct HostWakeSocket(OwnedFd);
 pub(crate) enum WakeSocketState {
     /// Workers can wake the host through it.
     Open,
-    /// They cannot any more.
+    /// The workers cannot wake the host any more.
     ShutDown,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn pair() -> io::Result<(HostWakeSocket, OwnedFd)> {
     Ok((HostWakeSocket(host), workers))
 }
 
-/// A worker: wakes the host. An error: this worker cannot, and its end is the only way to be heard.
+/// A worker: wakes the host. An error: this worker cannot, and only its end still reaches the host.
 pub(crate) fn wake(workers: BorrowedFd<'_>) -> io::Result<()> {
     // Shut down: the host looks by itself.
     wakeup::wake(workers).map(|_| ())

@@ -44,7 +44,7 @@ impl Question {
     }
 }
 
-/// What may happen in a world. Each number: once in so many times; 0: never.
+/// What may happen in a world. Each number `n`: once in `n` times; 0: never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
     /// A worker dies at one of its steps.
@@ -188,7 +188,7 @@ pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
 }
 
 impl ForkServer {
-    /// It is no process.
+    /// A worker of the model is no process.
     pub(crate) fn pid(&self) -> u32 {
         0
     }

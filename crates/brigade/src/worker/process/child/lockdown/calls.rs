@@ -153,7 +153,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// The same, for calls that newer processors do not have.
+/// Allowed calls that newer processors do not have.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ALLOWED_OLD: &[c_long] = &[
     libc::SYS_alarm,
@@ -188,7 +188,7 @@ pub(super) const ABSENT: &[c_long] = &[
     libc::SYS_statx,
 ];
 
-/// They open a file, or would.
+/// Calls that open a file, or would.
 pub(super) const OPENING: &[c_long] = &[
     libc::SYS_openat,
     #[cfg(target_arch = "x86_64")]
@@ -210,7 +210,7 @@ pub(super) fn makes_file(flags: c_int) -> bool {
     flags & MAKES != 0
 }
 
-/// They tell of a file by its path.
+/// Calls that tell of a file by its path.
 pub(super) const ASKING: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_newfstatat,
@@ -222,7 +222,7 @@ pub(super) const ASKING: &[c_long] = &[
     libc::SYS_stat,
 ];
 
-/// They change directories, which Landlock judges.
+/// Calls that change directories, which Landlock judges.
 pub(super) const CHANGING: &[c_long] = &[
     libc::SYS_linkat,
     libc::SYS_mkdirat,
@@ -244,7 +244,8 @@ pub(super) const CHANGING: &[c_long] = &[
     libc::SYS_unlink,
 ];
 
-/// They tell of a file or a directory by its path, too, and only programs that are granted may.
+/// Calls that tell of a file or a directory by its path, too, and that only programs with a grant
+/// may make.
 pub(super) const LOOKING: &[c_long] = &[
     libc::SYS_chdir,
     libc::SYS_fchdir,
@@ -258,7 +259,7 @@ pub(super) const LOOKING: &[c_long] = &[
     libc::SYS_readlink,
 ];
 
-/// They take a path, and no grant allows them.
+/// Calls that take a path, and that no grant allows.
 pub(super) const NEVER: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchownat,

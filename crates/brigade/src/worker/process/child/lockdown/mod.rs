@@ -123,7 +123,8 @@ fn missing(rules: &Rules, applied: &Applied) -> Option<String> {
     (!lacking.is_empty()).then(|| lacking.join("; "))
 }
 
-/// Best effort: where a processor has no such fault, or cannot be told, there is nothing to do.
+/// Best effort: where a processor has no such fault, or does not take the setting, there is nothing
+/// to do.
 fn no_speculation() {
     for feature in [
         SpeculationFeature::SpeculativeStoreBypass,

@@ -1,5 +1,5 @@
 //! Workers that have ended, or are to: they are reaped, what they left behind is ended, and the
-//! host is told. The end of all of them, when the host is gone.
+//! host learns of it. The end of all of them, when the host is gone.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl EventLoop<'_> {
             return;
         }
         // Where a worker's groups are is said before it can make any: it may not have been read
-        // yet. That the host is gone is heard of at the next turn.
+        // yet. That the host is gone shows at the next turn.
         self.requests();
         let orphans = self.kill_orphans();
         if !orphans.is_empty() {

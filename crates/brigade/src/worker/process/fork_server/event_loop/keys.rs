@@ -42,7 +42,7 @@ pub(super) fn about_of(key: u64) -> (u32, About) {
     ((number / 4) as u32, about)
 }
 
-/// The key under which the host's own stream is heard of when it has room again.
+/// The key of the event that the host's own stream has room again.
 pub(super) fn key_when_free(stream: Stream) -> u64 {
     match stream {
         Stream::Stdout => STDOUT_FREE,

@@ -49,11 +49,11 @@ pub(super) struct Sent {
 enum FailureAction {
     /// There is no room in the socket, of which epoll tells.
     NoRoom,
-    /// It may pass: descriptors of this user's that are on their way, memory.
+    /// The error may pass: descriptors of this user's that are on their way, memory.
     Passing,
     /// The host is gone.
     HangUp,
-    /// It cannot be sent.
+    /// The event cannot be sent.
     Refused,
 }
 
@@ -105,8 +105,8 @@ impl Outbox {
 
     /// Sends what `send` takes. `false`: there is no more room for it.
     ///
-    /// One that fails holds up none of another kind. If it goes on failing, the host is told so in
-    /// its place, without the descriptor.
+    /// One that fails holds up none of another kind. If it goes on failing, an event without the
+    /// descriptor says so in its place.
     fn send_by(
         &mut self,
         now: Instant,
@@ -167,7 +167,7 @@ impl Outbox {
 }
 
 impl PendingEvent {
-    /// It cannot be sent: from now on it says that.
+    /// The event cannot be sent: from now on it says that.
     fn refuse(&mut self, why: &io::Error, refused: &mut Vec<(u32, u32)>) {
         let errno = errno_of(why).unwrap_or(libc::EIO);
         self.descriptor = None;

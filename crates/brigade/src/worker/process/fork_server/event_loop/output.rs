@@ -10,7 +10,7 @@ use crate::worker::process::fork_server::streams::{
     PerStream, ReadOutcome, Stream, StreamReader, StreamWriter,
 };
 
-/// Of so many workers that have ended, what they left for a reader of lines is kept at most.
+/// For at most this many workers that have ended, what they left for a reader of lines is kept.
 const MOST_LEFT: usize = 64;
 
 impl ForkedWorker {

@@ -27,8 +27,8 @@ impl EventLoop<'_> {
         let given = descriptors.ok_or_else(|| io::ErrorKind::InvalidData.into());
         let theirs = given.and_then(|given| worker.redirect(pid, routes, given));
         let fd_socket = &worker.fd_socket;
-        // A worker that has ended is heard of; one that gets neither of the two is not: the host
-        // that asked for it ends it, or it ends with this process.
+        // The host learns of a worker that has ended, and not of one that gets neither of the two:
+        // the host that asked for it ends it, or it ends with this process.
         let _ = match &theirs {
             Ok(theirs) => {
                 let theirs: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();

@@ -27,7 +27,7 @@ pub(crate) const NO_FUNCTION: PlanWords = [u64::MAX; 2];
 /// One stream of one worker.
 #[derive(Debug)]
 pub(crate) struct LineSocket {
-    /// It stays until this is dropped, for the event loop may wait for it.
+    /// The socket stays open until this is dropped, for the event loop may wait for it.
     socket: OwnedFd,
     /// No process reads any more.
     is_gone: bool,
@@ -124,7 +124,7 @@ impl LineSocket {
         self.drops = false;
     }
 
-    /// The worker has ended: that lines were lost is told now or never.
+    /// The worker has ended: a line says now that others were lost, or none does.
     pub(super) fn end(&mut self) {
         if self.lost > 0 {
             self.send(b"", false);

@@ -98,7 +98,7 @@ pub(super) enum StreamTarget {
     Own(OwnedFd),
     /// The inherited one, and never blocking: a file.
     File(BorrowedFd<'static>),
-    /// The inherited one, a socket, which can be told at each call not to block.
+    /// The inherited one, a socket, where each call says that it is not to block.
     Socket(BorrowedFd<'static>),
     Nowhere,
     /// To the reader of its lines.
@@ -230,7 +230,7 @@ impl StreamWriter {
                     // written them itself.
                     let gone = [Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN, Errno::BADF];
                     // A worker's own stays open: the event loop may wait for it, and forgets it
-                    // only when it is told to, for it is open elsewhere too.
+                    // only by a call of its own, for it is open elsewhere too.
                     if gone.contains(&e) && self.own_file.is_none() {
                         self.to = StreamTarget::Nowhere;
                     }
@@ -330,7 +330,7 @@ impl StreamWriter {
         }
     }
 
-    /// Its worker is not read, from now on if it was before.
+    /// The worker of this stream is not read, from now on if it was before.
     pub(crate) fn waits(&mut self) {
         if let Some(lines) = self.lines() {
             lines.waits();
@@ -350,7 +350,7 @@ impl StreamWriter {
         }
     }
 
-    /// Its worker has.
+    /// The worker has waited long enough: drops what it writes from now on.
     pub(crate) fn drop_from_now_on(&mut self) {
         if let Some(lines) = self.lines() {
             lines.drop_from_now_on();

@@ -21,7 +21,7 @@ const START_LIMIT: u32 = 30;
 
 /// What a fork server says of itself.
 pub(super) struct Greeting {
-    /// Its pidfd.
+    /// The fork server's pidfd.
     pub(super) process: OwnedFd,
     pub(super) modules: Vec<ModuleAt>,
     pub(super) threads: Vec<String>,
@@ -136,7 +136,7 @@ fn not_fit(pid: u32, what: &str) -> io::Error {
     io::Error::other(format!("the fork server (process {pid}) {what}"))
 }
 
-/// It has said why it cannot be one.
+/// The error that the fork server gave for why it cannot be one.
 fn unfit(pid: u32, why: RemoteError) -> io::Error {
     let place = format!("the fork server (process {pid}) could not begin");
     error::placed(&place, why.into())

@@ -46,7 +46,7 @@ impl ForkServer {
             let mut missed = (asleep - woke).saturating_sub(TURN);
             let recheck = wake_socket_is_shut.then_some(RECHECK);
             // An error is no signal's, which are blocked here, and no lack of anything: the program
-            // has closed a descriptor that is not its own. Nothing can be heard any more.
+            // has closed a descriptor that is not its own. Nothing can be received any more.
             let Ok(whole) = self.epoll.wait(&mut ready, recheck) else {
                 break;
             };
@@ -83,7 +83,8 @@ impl ForkServer {
             }
             if ready.contains(&WATCH) {
                 self.watch.silence();
-                // What it has said is heard before it is found to have said nothing.
+                // What the fork server has said is received before this finds that it has said
+                // nothing.
                 if !self.hear() || !self.look_after() {
                     break;
                 }

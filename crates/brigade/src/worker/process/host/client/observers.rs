@@ -14,9 +14,9 @@ use crate::worker::process::ipc::protocol;
 /// wake socket; a descriptor socket has come; the time that was asked for has come; the fork server
 /// has ended.
 pub(crate) trait PoolObserver: Send + Sync {
-    /// `missed`: for so long, until it `woke`, this program could not run, and no task's time is
-    /// to be over because of that. Which task's time is over is judged as of then: what is missed
-    /// since is told by the next call.
+    /// This program could not run for the time `missed`, until it `woke`, and no task's time is to
+    /// be over because of that. Which task's time is over is judged as of then: the next call has
+    /// what is missed since.
     fn on_event(&self, missed: Duration, woke: Instant);
 }
 
@@ -43,7 +43,7 @@ impl ForkServer {
         number
     }
 
-    /// It goes to another fork server, for this one has ended. Gives its number there.
+    /// Moves an observer to another fork server, for this one has ended. Gives its number there.
     pub(crate) fn move_observer(&self, observer: u64, to: &ForkServer) -> u64 {
         let gone = self.lock().observers.remove(&observer);
         match gone {
@@ -61,8 +61,8 @@ impl ForkServer {
         drop(gone);
     }
 
-    /// A worker that sleeps, for an observer that lacks so many, if there is one; otherwise it will
-    /// be called when there is.
+    /// A worker that sleeps, for an observer that lacks `missing` workers, if there is one;
+    /// otherwise it will be called when there is.
     pub(crate) fn try_take_worker(
         &self,
         observer: u64,
@@ -116,7 +116,7 @@ impl ForkServer {
         self.timer.stop().needed_to("hold limits of time")
     }
 
-    /// Its timer can be set: see `try_timers`.
+    /// Sets the timer of the fork server's observers, which can be set: see `try_timers`.
     pub(super) fn set_timer(&self, state: &ClientState, now: Instant) {
         let first = state.observers.values().filter_map(|e| e.call_at).min();
         let _ = match first {

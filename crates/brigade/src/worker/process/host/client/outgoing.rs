@@ -34,7 +34,7 @@ impl ForkServer {
         self.send_with(request, &[])
     }
 
-    /// The same, of a request that has descriptors.
+    /// As [`send`](Self::send), of a request that has descriptors.
     pub(super) fn send_with(
         &self,
         request: Request,
@@ -66,9 +66,9 @@ impl ForkServer {
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             match protocol::send(&self.socket, request, &descriptors) {
                 Err(e) if protocol::is_temporary(&e) => return,
-                // Sent; or the fork server is gone, which is heard soon. What the kernel does not
-                // take is not asked for: a caller that waits for an answer is told when the fork
-                // server is given up.
+                // Sent; or the fork server is gone, which the listener learns soon. What the kernel
+                // does not take is not asked for: a caller that waits for an answer gets an error
+                // when the fork server is given up.
                 _ => kept.pop_front(),
             };
         }

@@ -41,7 +41,7 @@ impl ForkServer {
             .is_ok())
     }
 
-    /// The same, for a thread that asks again for each process.
+    /// As [`is_like_us`](Self::is_like_us), for a thread that asks again for each process.
     pub(crate) fn is_still_like_us(&self) -> io::Result<bool> {
         let here = self.privilege.is_that_of_this_thread();
         here.needed_to("compare what a process may do with what this thread may")

@@ -24,10 +24,10 @@ const REFILL_AT: usize = 1;
 /// cores that costs it more than its own wake-up.
 const REFILL_DELAY: Duration = Duration::from_millis(1);
 
-/// After so many spares in a row that were dead when they were taken, the caller gets an error.
+/// After this many spares in a row that were dead when they were taken, the caller gets an error.
 const MAX_DEAD_SPARES: u32 = 64;
 
-/// After so many spares that could not start, the caller gets the reason that they gave.
+/// After this many spares that could not start, the caller gets the reason that they gave.
 const MAX_UNSTARTED_SPARES: u32 = 8;
 
 /// A worker that the host has been given, not yet in use.
@@ -49,7 +49,7 @@ impl ClientState {
                 .sum::<usize>()
     }
 
-    /// A spare could not be made. That is told only to callers and pools that need one.
+    /// A spare could not be made. Only callers and pools that need one get the error.
     pub(super) fn fail(&mut self, why: RemoteError) {
         if self.failures.len() < self.in_need() {
             self.failures.push(why);
@@ -109,7 +109,7 @@ impl ForkServer {
         };
         state.waiting -= 1;
         if state.in_need() == 0 {
-            // What failed for a caller that has a worker now is not told.
+            // What failed for a caller that has a worker now is not reported.
             state.failures.clear();
         }
         self.end_if_unused(&mut state);

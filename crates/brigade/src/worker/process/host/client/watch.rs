@@ -82,13 +82,13 @@ pub(super) struct Watch {
     endings: Vec<WorkerEnding>,
 }
 
-/// A worker that the fork server was told to end.
+/// A worker that the fork server is to end.
 #[derive(Debug)]
 struct WorkerEnding {
     who: Who,
     /// When it is to be killed; `None`: never.
     kill_at: Option<Instant>,
-    /// It was sent SIGTERM, or SIGKILL, from here.
+    /// The signal that the worker got from here: SIGTERM, or SIGKILL.
     sent: Option<Signal>,
     /// The worker, when it had to be ended from here.
     process: Option<OwnedFd>,
@@ -133,7 +133,7 @@ impl ClientState {
 }
 
 impl ForkServer {
-    /// Whether the fork server has something to do, or to be told yet.
+    /// Whether the fork server has something to do, or a request to get yet.
     fn is_needed(&self, state: &ClientState) -> bool {
         state.depends() || !self.outgoing.is_empty()
     }
@@ -243,8 +243,8 @@ impl ForkServer {
             }),
         }
         self.look_at(state, now, FIRST_CHECK);
-        // If the fork server is gone, so are its workers; if it cannot be told, the watch ends this
-        // one.
+        // If the fork server is gone, so are its workers; if the request cannot be sent, the watch
+        // ends this one.
         let _ = self.send(Request::Kill {
             slot,
             pid,
@@ -339,7 +339,7 @@ impl ForkServer {
             .unwrap_or(ASK_INTERVAL)
     }
 
-    /// Whether it does not do what it is told.
+    /// Whether the fork server does not do what the host asks of it.
     fn stalls(&self, state: &ClientState) -> bool {
         let unanswered = state.watch.unanswered;
         unanswered.is_some_and(|(_, since)| since >= STALLED_AFTER) || process::is_stopped(self.pid)

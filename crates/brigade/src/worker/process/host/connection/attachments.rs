@@ -24,7 +24,8 @@ impl WorkerConnection {
     }
 
     /// Sends what goes through the descriptor socket of an encoded value, unless there is no room
-    /// in the ring for the rest, with so many bytes before it. Returns what is to be written there.
+    /// in the ring for the rest, with `before` bytes before it. Returns what is to be written
+    /// there.
     fn send_attachment<'b>(
         &mut self,
         bytes: &'b [u8],

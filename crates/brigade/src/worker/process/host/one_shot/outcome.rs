@@ -21,7 +21,7 @@ pub(super) enum Stored {
 pub(super) type EncodedOutcome = Result<(Stored, Vec<OwnedFd>), JoinError>;
 
 impl OneShotWorker {
-    /// The task's end, from the worker's last reply. `None`: it cannot be told before the deadline.
+    /// The task's end, from the worker's last reply. `None`: it cannot be had before the deadline.
     pub(super) fn conclude(
         &mut self,
         found: WaitOutcome,
@@ -162,7 +162,7 @@ impl OneShotWorker {
         self.release(deadline, name)
     }
 
-    /// It broke the protocol: it is ended, and nothing that it said is believed.
+    /// The worker broke the protocol: it is ended, and nothing that it said is believed.
     fn broke_protocol(
         &mut self,
         deadline: Option<Instant>,

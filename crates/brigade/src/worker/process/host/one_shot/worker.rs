@@ -34,9 +34,9 @@ pub(super) struct OneShotWorker {
     pub(super) ends: HostRings,
     /// Whether it was given its task. Otherwise it will never have one.
     task_sent: bool,
-    /// What it has said of its end, where that cannot be told yet.
+    /// What the worker has said of the task's end, where the caller cannot have that yet.
     pub(super) held: Option<HeldEnd>,
-    /// Its only reply was taken.
+    /// The worker's only reply was taken.
     pub(super) replied: bool,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum HeldEnd {
         frame: Vec<u8>,
         request_number: u64,
     },
-    /// It has ended, or broken the protocol (`true`), and is told of when it is gone.
+    /// The worker has ended, or broken the protocol (`true`); its end is reported when it is gone.
     Gone(bool),
 }
 
@@ -117,7 +117,7 @@ fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
 /// An encoded input.
 pub(super) enum OneShotInput<'a> {
     Bytes(&'a [u8]),
-    /// In a memory file, so many bytes.
+    /// The value's memory file, and its length in bytes.
     File(OwnedFd, u64),
 }
 
@@ -141,7 +141,7 @@ impl OneShotWorker {
     }
 
     /// Sends the task's attachment through the descriptor socket. A worker that has ended has none;
-    /// its end is told by the wait.
+    /// the wait returns its end.
     fn send_attachment(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let request_number = self.server.ask_for_fd_socket(self.slot, self.pid)?;
         let Some(fd_socket) = self

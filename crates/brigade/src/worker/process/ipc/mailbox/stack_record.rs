@@ -45,8 +45,8 @@ impl Mailbox {
     }
 
     /// In the signal handler of a worker that is asked: notes the calls that it is in. Touches
-    /// memory that is there, and allocates nothing. What is noted is told by
-    /// [`finish_answer`](Self::finish_answer), also where the walk has gone wrong.
+    /// memory that is there, and allocates nothing. [`finish_answer`](Self::finish_answer)
+    /// publishes what is noted, also where the walk has gone wrong.
     pub(crate) fn begin_answer(&self, instruction: usize) {
         let record = self.stack();
         record.answered.store(0, Ordering::Relaxed);
@@ -73,7 +73,8 @@ impl Mailbox {
         record.len.store(len, Ordering::Relaxed);
     }
 
-    /// The same: the answer is whole. Says whether the worker is to end itself.
+    /// Ends the record begun by [`begin_answer`](Self::begin_answer): the answer is whole. Says
+    /// whether the worker is to end itself.
     pub(crate) fn finish_answer(&self) -> bool {
         let record = self.stack();
         let asked = record.asked.load(Ordering::Acquire);
