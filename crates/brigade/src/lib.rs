@@ -239,14 +239,14 @@
 //! # Effects on the program
 //!
 //! The library touches no signal handler (unless [`PoolBuilder::thread_stacks`] asks for one), no
-//! SIGCHLD disposition, and does not call `waitpid(-1)`:
-//! the program's own children stay its own. It starts no thread and no process before the first
-//! use. The first process starts one thread, `brigade-listener`, which sleeps, and one small process,
-//! `brigade-server`, which is not a child of the program. What else is used may start a thread more,
-//! each listed below. The library wraps the panic hook, once, when the
-//! first task starts: panics of tasks are noted, and the hook that was there is called as before. A
-//! pool of processes has no thread of its own: a thread that waits for it drives it meanwhile.
-//! Descriptors are anonymous and close-on-exec; nothing has a name that could be left behind.
+//! SIGCHLD disposition, and does not call `waitpid(-1)`: the program's own children stay its own.
+//! It starts no thread and no process before the first use. The first process starts one thread,
+//! `brigade-listener`, which sleeps, and one small process, `brigade-server`, which is not a child
+//! of the program. What else is used may start a thread more, each listed below. The library wraps
+//! the panic hook, once, when the first task starts: panics of tasks are noted, and the hook that
+//! was there is called as before. A pool of processes has no thread of its own: a thread that waits
+//! for it drives it meanwhile. Descriptors are anonymous and close-on-exec; nothing has a name that
+//! could be left behind.
 //!
 //! | thread | started by | ends |
 //! |---|---|---|
@@ -274,8 +274,8 @@
 //!   [builder](process::Builder::stdin) says otherwise.
 //! - A pool belongs to the program that made it: it is not a [`Message`], and in a fork of the
 //!   program it accepts nothing. It has as many workers as it was made with, or
-//!   [resized](Pool::resize) to, up to 4096, or [follows its work](PoolBuilder::workers) in a range,
-//!   and has no priorities.
+//!   [resized](Pool::resize) to, up to 4096, or [follows its work](PoolBuilder::workers) in a
+//!   range, and has no priorities.
 //! - A task that waits for other tasks in a pool of processes keeps its worker; its own pool, if it
 //!   makes one, is gone with that worker.
 //! - A result of a recursive type is decoded by recursion: one nested ten thousand levels deep

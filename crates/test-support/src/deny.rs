@@ -1,5 +1,5 @@
-//! Filters of system calls, seccomp(2): some calls give an error, or end the process; all others are
-//! let through.
+//! Filters of system calls, seccomp(2): some calls give an error, or end the process; all others
+//! are let through.
 
 use std::io;
 

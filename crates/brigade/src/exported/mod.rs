@@ -54,14 +54,14 @@ pub struct Exported(&'static Export);
 impl Exported {
     /// The export of this function; `None`: it is not exported.
     ///
-    /// A function is found by its own type, which no other function has: so pass the function itself
-    /// on, from the call that names it, through generic code. A closure is another function wherever
-    /// it is written, and is found by its name only.
+    /// A function is found by its own type, which no other function has: so pass the function
+    /// itself on, from the call that names it, through generic code. A closure is another function
+    /// wherever it is written, and is found by its name only.
     ///
     /// Of a function pointer (`fn(A) -> R`) only the address is known, and that is no proof: the
-    /// compiler may have made the function twice, which it does with small ones in optimized builds,
-    /// and then this may be `None`; or have merged two of equal code and types, and then either may
-    /// be found.
+    /// compiler may have made the function twice, which it does with small ones in optimized
+    /// builds, and then this may be `None`; or have merged two of equal code and types, and then
+    /// either may be found.
     pub fn find<F, A: Message, R: Message>(task: F) -> Option<Exported>
     where
         F: Fn(A) -> R + 'static,

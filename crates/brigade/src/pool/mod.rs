@@ -249,17 +249,17 @@ impl Pool {
     /// Runs `task` on each input, and gives the results in the order of the inputs.
     ///
     /// Inputs are pulled as workers have room for them, and results are held back only as long as
-    /// one before them is not there, so that memory does not grow with the number of inputs: `inputs`
-    /// is at most 16,384 inputs ahead of the result that is asked for next. It is read in the thread
-    /// that calls `next`; nothing is read before the first call. `next` blocks until the next result
-    /// is there. When the iterator is dropped, what was not started never starts, and what
-    /// runs runs on, detached. It has a handle of the pool, which goes on as long as the iterator
-    /// is used. When the pool is [closed](Self::close), the inputs that were not taken end with
-    /// [`JoinError::Closed`](crate::JoinError::Closed), each.
+    /// one before them is not there, so that memory does not grow with the number of inputs:
+    /// `inputs` is at most 16,384 inputs ahead of the result that is asked for next. It is read in
+    /// the thread that calls `next`; nothing is read before the first call. `next` blocks until the
+    /// next result is there. When the iterator is dropped, what was not started never starts, and
+    /// what runs runs on, detached. It has a handle of the pool, which goes on as long as the
+    /// iterator is used. When the pool is [closed](Self::close), the inputs that were not taken end
+    /// with [`JoinError::Closed`](crate::JoinError::Closed), each.
     ///
     /// # Panics
-    /// `next` panics if `inputs` does. Inputs that were read before are run, and `next` may be called
-    /// again.
+    /// `next` panics if `inputs` does. Inputs that were read before are run, and `next` may be
+    /// called again.
     #[doc(alias = "imap")]
     #[doc(alias = "par_iter")]
     #[track_caller]

@@ -332,7 +332,8 @@ pub(crate) fn become_worker(token: Token) {
 static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// Called when memory for locks is made: from then on each fork of this process gets a token of its
-/// own. If the table cannot be made now, forks keep this process's token until a later call succeeds.
+/// own. If the table cannot be made now, forks keep this process's token until a later call
+/// succeeds.
 pub(crate) fn expect_forks() {
     if !IS_KNOWN.load(Ordering::Relaxed) {
         // The error is for the next caller, which needs the table.

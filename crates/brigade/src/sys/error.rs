@@ -196,7 +196,8 @@ pub(crate) trait Call<T> {
     /// Names the call, in an error that names none yet.
     fn call(self, call: &'static str) -> io::Result<T>;
 
-    /// Says what the call was for, in words that go on after "to", unless the error says so already.
+    /// Says what the call was for, in words that go on after "to", unless the error says so
+    /// already.
     fn needed_to(self, purpose: &'static str) -> io::Result<T>;
 
     /// Says where it happened, in front of the rest.

@@ -175,8 +175,8 @@ unsafe fn sends(context: *mut libc::c_void, signal: libc::c_int) -> bool {
         number as libc::c_long == libc::SYS_tgkill && arguments[2] == signal as u64
             || number as libc::c_long == libc::SYS_tkill && arguments[1] == signal as u64
     };
-    // A system call leaves its arguments as they were; on x86-64 its number is gone, and the address
-    // behind it is in another register.
+    // A system call leaves its arguments as they were; on x86-64 its number is gone, and the
+    // address behind it is in another register.
     // SAFETY: by the caller's word.
     #[cfg(target_arch = "x86_64")]
     unsafe {

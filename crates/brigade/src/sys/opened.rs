@@ -5,9 +5,10 @@
 //! would be written into it. So every descriptor is made here, or passes through [`lifted`]. In the
 //! usual case that costs a comparison.
 //!
-//! What is made anew under a higher number is made while [`null`] has the low ones ([`HeldStreams`]):
-//! not even for a moment can another thread print into it. What is received cannot be received
-//! twice; it is received so from the first time on that a low number was seen to be free.
+//! What is made anew under a higher number is made while [`null`] has the low ones
+//! ([`HeldStreams`]): not even for a moment can another thread print into it. What is received
+//! cannot be received twice; it is received so from the first time on that a low number was seen to
+//! be free.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

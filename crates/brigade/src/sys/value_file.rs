@@ -46,8 +46,8 @@ pub(crate) fn write(parts: &[&[u8]]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Sets the file's length, asks for huge pages, and maps the file. `None`: that is not possible, and
-/// the caller writes by pwrite(2).
+/// Sets the file's length, asks for huge pages, and maps the file. `None`: that is not possible,
+/// and the caller writes by pwrite(2).
 fn mapped(file: &OwnedFd, len: usize) -> Option<Mapping> {
     if len < HUGE_PAGE {
         return None;

@@ -1,6 +1,7 @@
 //! A program that has little of something: descriptors, threads and processes, the size of files,
-//! address space, memory that may be locked, room for its environment. Each thing that it asks for either works or gives one error, which names the
-//! call, what it is needed for, and the limit. Nobody waits.
+//! address space, memory that may be locked, room for its environment. Each thing that it asks for
+//! either works or gives one error, which names the call, what it is needed for, and the limit.
+//! Nobody waits.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};

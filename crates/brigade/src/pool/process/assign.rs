@@ -334,7 +334,8 @@ impl Dispatcher {
         }
     }
 
-    /// A slot took nothing that it was to be given: ends its worker if that can never take anything.
+    /// A slot took nothing that it was to be given: ends its worker if that can never take
+    /// anything.
     fn look_why_none_taken(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         // What it cannot take now, for its descriptor socket is still to come, it can take when it
         // is called again.

@@ -110,8 +110,8 @@ pub(super) struct WorkerSlot {
     pub(super) bad_reply: bool,
     /// When it got something to do, or finished something.
     pub(super) last_progress: Instant,
-    /// How many results had been taken, and since when the next task is the worker's first. The time
-    /// is moved forward by that in which this program or the worker was stopped.
+    /// How many results had been taken, and since when the next task is the worker's first. The
+    /// time is moved forward by that in which this program or the worker was stopped.
     pub(super) front_since: (u32, Instant),
     /// Since when its worker is stopped, as far as one has seen.
     pub(super) stopped: Option<Instant>,

@@ -1,10 +1,10 @@
 //! One map: inputs that have not begun, batches that workers run, and results that were not taken.
 //!
-//! The pool's queue does not hold the inputs of a map, but *map items*, at most one for each worker.
-//! A worker that takes a map item runs one batch of inputs after another as a [`RunningBatch`];
-//! between two batches it serves others in the queue. When there are no inputs left it steals half
-//! of what another worker has not begun, so that nothing waits behind a long task while a worker is
-//! idle. When there is nothing to steal the map item is void.
+//! The pool's queue does not hold the inputs of a map, but *map items*, at most one for each
+//! worker. A worker that takes a map item runs one batch of inputs after another as a
+//! [`RunningBatch`]; between two batches it serves others in the queue. When there are no inputs
+//! left it steals half of what another worker has not begun, so that nothing waits behind a long
+//! task while a worker is idle. When there is nothing to steal the map item is void.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;

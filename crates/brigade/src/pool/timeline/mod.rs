@@ -93,8 +93,8 @@ impl Timeline {
         })
     }
 
-    /// Adds a run that has ended. `key` is the address of the function and that of the call; `name` is
-    /// called once for each key.
+    /// Adds a run that has ended. `key` is the address of the function and that of the call; `name`
+    /// is called once for each key.
     pub(super) fn ran(&self, run: &TaskRun, key: (usize, usize), name: impl FnOnce() -> TaskName) {
         let mut inner = self.lock();
         let TimelineState {

@@ -286,10 +286,10 @@ impl Plan {
         let Some([entry, task]) = self.addresses() else {
             return not_here();
         };
-        // SAFETY: `address` checked that this lies in the program's code. That it is an `EntryPoint` is
-        // the word of the sender of the plan, which is of the same build (the fork server proved
-        // that to the host before any plan was sent; a crash file names its build): see `entry` for
-        // what becomes of words that something else has written.
+        // SAFETY: `address` checked that this lies in the program's code. That it is an
+        // `EntryPoint` is the word of the sender of the plan, which is of the same build (the fork
+        // server proved that to the host before any plan was sent; a crash file names its build):
+        // see `entry` for what becomes of words that something else has written.
         let entry = unsafe { std::mem::transmute::<usize, EntryPoint>(entry) };
         entry(task, input, descriptors, result, phase)
     }

@@ -14,8 +14,8 @@ use crate::task::codec::shape::{self, Shape, is_same};
 /// The most shapes of one struct's name that are looked through for one that fits.
 const ALTERNATIVES: usize = 16;
 
-/// The most shapes of one struct's name in a message. Who writes those fields that are set, and says
-/// nothing of the others, can have as many as there are sets of fields.
+/// The most shapes of one struct's name in a message. Who writes those fields that are set, and
+/// says nothing of the others, can have as many as there are sets of fields.
 const SHAPES_OF_ONE: usize = 64;
 
 /// In place of a shape's number: the struct is written as a map, because there are too many shapes

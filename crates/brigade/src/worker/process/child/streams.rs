@@ -45,8 +45,8 @@ fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
     }
 }
 
-/// Takes the streams that the fork server has sent, before there is a task; and the memory file that
-/// comes with them, if one does.
+/// Takes the streams that the fork server has sent, before there is a task; and the memory file
+/// that comes with them, if one does.
 pub(super) fn adopt(
     fd_socket: BorrowedFd<'_>,
     own: OwnStreams,

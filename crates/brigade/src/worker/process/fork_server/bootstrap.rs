@@ -33,8 +33,8 @@ pub(crate) fn initialize() -> bool {
 }
 
 /// By this a host tells that this program can be its workers' before it starts it.
-// SAFETY: notes are read by the loader and by programs that look at the file, as what `ProgramNote` lays
-// out: the two lengths, a type, an owner and a text, aligned by four, elf(5).
+// SAFETY: notes are read by the loader and by programs that look at the file, as what `ProgramNote`
+// lays out: the two lengths, a type, an owner and a text, aligned by four, elf(5).
 #[used]
 #[unsafe(link_section = ".note.brigade")]
 static NOTE: ProgramNote = ProgramNote::new(SPOKEN, env!("CARGO_PKG_VERSION"));

@@ -323,8 +323,9 @@ impl ExitTable {
         fence(Ordering::SeqCst);
     }
 
-    /// Records that the worker is gone, and that how it ended is unknown, for its fork server is gone
-    /// too or does not answer. The host calls this. Returns `false` if the end was known before.
+    /// Records that the worker is gone, and that how it ended is unknown, for its fork server is
+    /// gone too or does not answer. The host calls this. Returns `false` if the end was known
+    /// before.
     ///
     /// A fork server that answers again says it once more, which does no harm: only it gives slots
     /// out again, and not before it has said so itself.

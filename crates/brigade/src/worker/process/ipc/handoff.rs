@@ -213,9 +213,9 @@ impl Handoff {
         self.finished.0.store(finished, Ordering::Release);
     }
 
-    /// Takes the notify word if the event is what it asks for, and returns what to wake. The word is
-    /// read after everything that the worker has shown: it has just
-    /// begun a task, or calls [`full_fence`](Self::full_fence) first.
+    /// Takes the notify word if the event is what it asks for, and returns what to wake. The word
+    /// is read after everything that the worker has shown: it has just begun a task, or calls
+    /// [`full_fence`](Self::full_fence) first.
     fn take_notify(&self, event: NotifyEvent) -> NotifyTarget {
         let word = self.host.notify.load(Ordering::Relaxed);
         if word == 0 {

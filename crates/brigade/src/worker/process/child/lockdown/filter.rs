@@ -295,8 +295,8 @@ fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
 /// in the fourth mode, which is neither for reading nor for writing: fstat(2) tells of them all the
 /// same. And to open for reading and truncate is judged as reading, before Linux 6.2.
 ///
-/// `creates`: files may be made, whose permissions are the argument behind the flags. Otherwise that
-/// is any number.
+/// `creates`: files may be made, whose permissions are the argument behind the flags. Otherwise
+/// that is any number.
 fn opening(calls: &mut CallRules, call: c_long, flags: u8, creates: bool) -> io::Result<()> {
     const NEITHER: u64 = (libc::O_PATH | libc::O_TRUNC) as u64;
     let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u64 & 3, mode as u64);

@@ -2,8 +2,8 @@
 //!
 //! Each line is a datagram, so that those of many workers go through one socket. Its reader may be
 //! slow, or never come. While the socket is full its workers are not read and wait, as they would
-//! on a pipe; where nothing at all is taken for [`READER_TAKES_WITHIN`], their lines are dropped and counted
-//! until there is room again, and the next one says how many.
+//! on a pipe; where nothing at all is taken for [`READER_TAKES_WITHIN`], their lines are dropped
+//! and counted until there is room again, and the next one says how many.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -12,8 +12,8 @@
 //! too.
 //!
 //! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
-//!    *stalls*: workers that are to be ended are ended from here ([`WorkerEnding`]), so that timeouts,
-//!    cancels and the ends of pools come in their time.
+//!    *stalls*: workers that are to be ended are ended from here ([`WorkerEnding`]), so that
+//!    timeouts, cancels and the ends of pools come in their time.
 //! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
 //!    gone: its workers' tasks are lost, and the next caller that needs a worker starts another
 //!    fork server.
