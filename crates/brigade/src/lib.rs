@@ -68,6 +68,9 @@
 //! | order of results | [`map`](Pool::map): of the inputs; [`map_unordered`](Pool::map_unordered): as they come | the same |
 //! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |
 //! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
+//! | a task that borrows from the caller's stack | [`Pool::scope`], [`thread::scope`](thread::scope()): it is never let go, whatever its time | refused: a process sees none of the program's memory but [`Shared`] regions |
+//! | a task with [captures](crate::task!) | borrows them where they are | they are carried once to each worker, again to one that replaces a dead one |
+//! | a channel is full | [`send`](channel::Sender::send) waits, [`send_async`](channel::Sender::send_async) waits without a thread; the receiver's end wakes both | the same; so does its death |
 //! | it fails in a replacement, later | another is tried; if no worker is left and none can be made, what is queued ends with that error | the same |
 //! | the pool is [closed](Pool::close) | later tasks end with [`Closed`](JoinError::Closed); what was accepted is finished | the same |
 //! | the last handle of the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
@@ -104,7 +107,7 @@
 //! - [`TaskError`]: any error of a task's own, so that `fn(A) -> Result<R, TaskError>` works with
 //!   `?`.
 //! - [`channel`]: one pair of ends over four mechanisms: a pipe, a socket, a message queue, shared
-//!   memory. Ends are messages themselves.
+//!   memory. Ends are messages themselves; both sides can be awaited.
 //! - [`channel::request`]: questions and their answers, each caller its own.
 //! - [`Shared`], [`shm`]: memory that any worker sees, for what is [`ShmSafe`]; passed, not copied;
 //!   [`shm::Writable`]: written in place, each worker its own part.
@@ -147,9 +150,10 @@
 //! - **A `static` lock is one lock for each process.** Only a lock inside a [`Shared`] is shared
 //!   between processes.
 //! - **Some calls block**: [`submit`](Pool::submit) while the queue is at its limit, the iterators
-//!   of `map`, [`join`](JoinHandle::join), sending and receiving, and dropping a [`Pool`]. In async
-//!   code await the handle, use [`try_submit`](Pool::try_submit), and drop the pool on a thread
-//!   that may block.
+//!   of `map`, [`join`](JoinHandle::join), sending and receiving, [scopes](Pool::scope), and
+//!   dropping a [`Pool`]. In async code await the handle, [`submit_async`](Pool::submit_async),
+//!   [`send_async`](channel::Sender::send_async) and [`recv_async`](channel::Receiver::recv_async),
+//!   and drop the pool on a thread that may block.
 //! - **`ps` shows more processes than the pool has workers.** A pool of two shows six workers: its
 //!   two, and four spare ones that wait to be used; and the fork server, `brigade-server`, which
 //!   makes them. See [`process`].
@@ -252,6 +256,7 @@
 //! |---|---|---|
 //! | `brigade-listener` | the first process | with the program |
 //! | `brigade-reactor` | the first end of a channel, or line of output, that is awaited | with the program |
+//! | `brigade-room` | the first future that waits for room in a channel; more for over a hundred channels | with the program |
 //! | `brigade-done` | the first [`on_done`](JoinHandle::on_done) | with the program |
 //! | `brigade-memory` | the first value of 256 KiB or more: it gives back memory kept for the next one | with the program |
 //! | `brigade-publish` | [`publish`](publish()): it sleeps until a reader asks | with the program |

@@ -16,13 +16,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::NotAccepted;
 use super::fault::SendFault;
-use super::{Patience, Receiver, Sender, Transport, TryRecvError};
+use super::{Offered, Patience, Receiver, Sender, Transport, TryRecvError};
 use crate::Message;
 use crate::sys::carried::Carried;
 use crate::sys::futex;
 use crate::task::carry;
 use crate::task::codec;
 use crate::task::contain::contained;
+use crate::task::waiters::FutureWaiters;
 
 pub(super) fn create<T: Message>(
     over: Transport,
@@ -35,6 +36,7 @@ pub(super) fn create<T: Message>(
         state: Mutex::default(),
         arrived: Condvar::new(),
         room: Condvar::new(),
+        room_waiters: FutureWaiters::default(),
     });
     let sender = SendSide {
         queue: Arc::clone(&queue),
@@ -54,6 +56,8 @@ struct Queue {
     arrived: Condvar,
     /// Told of each message that was received, and when the receiver is gone.
     room: Condvar,
+    /// The same for futures.
+    room_waiters: FutureWaiters,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +101,57 @@ impl Queue {
         let waited = of.wait_timeout(state, left);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         (state, Some(()))
+    }
+}
+
+impl Queue {
+    /// The state, if there is room in it; or else the state.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    fn has_room<'q>(
+        &self,
+        state: MutexGuard<'q, State>,
+    ) -> Result<Result<MutexGuard<'q, State>, MutexGuard<'q, State>>, NotAccepted> {
+        if state.receiver_is_gone {
+            return Err(NotAccepted::Gone);
+        }
+        Ok(match state.messages.len() < self.capacity {
+            true => Ok(state),
+            false => Err(state),
+        })
+    }
+
+    /// Adds a message, for which there is room.
+    fn put(&self, mut state: MutexGuard<'_, State>, unsent: &mut Unsent) {
+        let bytes = unsent.bytes.take().unwrap_or_default();
+        let carried = std::mem::take(&mut unsent.carried);
+        state.messages.push_back((bytes, carried));
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.arrived.notify_one();
+        wake_all(wakers);
+    }
+}
+
+/// A message that is not sent yet.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    /// Copied outside the lock.
+    bytes: Option<Vec<u8>>,
+    carried: Vec<Carried>,
+}
+
+impl Unsent {
+    pub(super) fn new(carried: Vec<Carried>) -> Unsent {
+        Unsent {
+            bytes: None,
+            carried,
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        self.bytes.get_or_insert_with(|| bytes.to_vec());
     }
 }
 
@@ -158,17 +213,18 @@ impl SendSide {
         carried: Vec<Carried>,
         patience: Patience,
     ) -> Result<(), NotAccepted> {
-        let message = (bytes.to_vec(), carried);
+        let mut unsent = Unsent::new(carried);
+        unsent.copy(bytes);
         let mut state = self.queue.lock();
         let mut is_over = false;
         loop {
-            if state.receiver_is_gone {
-                // Unlocked before the message is dropped, which may be the end of another channel.
-                drop(state);
-                return Err(NotAccepted::Gone);
-            }
-            if state.messages.len() < self.queue.capacity {
-                break;
+            // Unlocked before what is not sent is dropped, which may be the end of another channel.
+            match self.queue.has_room(state)? {
+                Ok(room) => {
+                    self.queue.put(room, &mut unsent);
+                    return Ok(());
+                }
+                Err(full) => state = full,
             }
             let Patience::Until(deadline) = patience else {
                 drop(state);
@@ -181,12 +237,38 @@ impl SendSide {
             let (again, in_time) = self.queue.wait(&self.queue.room, state, deadline);
             (state, is_over) = (again, in_time.is_none());
         }
-        state.messages.push_back(message);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        self.queue.arrived.notify_one();
-        wake_all(wakers);
-        Ok(())
+    }
+
+    /// As [`send_frame`](Self::send_frame), for a future, which comes again with the same bytes.
+    pub(super) fn offer(&self, bytes: &[u8], unsent: &mut Unsent) -> Result<Offered, NotAccepted> {
+        unsent.copy(bytes);
+        Ok(match self.queue.has_room(self.queue.lock())? {
+            Ok(room) => {
+                self.queue.put(room, unsent);
+                Offered::Sent
+            }
+            Err(_) => Offered::Full,
+        })
+    }
+
+    /// The futures that wait for room. It is never an error here.
+    pub(super) fn room_waiters(&self) -> io::Result<&FutureWaiters> {
+        Ok(&self.queue.room_waiters)
+    }
+
+    /// A future has entered itself with them. It has to try again afterwards.
+    pub(super) fn announce_wait(&self) {
+        // The receiver looks for them each time that it makes room.
+    }
+
+    /// Whether the receiver is gone.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.is_gone()
+    }
+
+    /// Whether fewer messages than the capacity are on their way.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight() < self.capacity()
     }
 }
 
@@ -208,6 +290,7 @@ impl Drop for ReceivingEnd {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.queue.room.notify_all();
+        self.queue.room_waiters.notify(usize::MAX);
         drop(unwanted);
         contained(|| drop(wakers));
     }
@@ -296,6 +379,7 @@ impl ReceiveSide {
         };
         drop(state);
         queue.room.notify_one();
+        queue.room_waiters.notify(1);
         frame.content = FrameContent {
             body,
             descriptors: carried,

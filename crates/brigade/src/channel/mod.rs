@@ -50,6 +50,10 @@
 //!   no difference whether an end was dropped or its process was killed, also in the middle of a
 //!   message; a waiting thread is woken. Over shared memory and queues, where nothing tells a
 //!   sender that does not wait, it may send a few messages more before it hears of it.
+//! - **In async code** both sides are awaited, on any executor: [`Receiver::recv_async`], or the
+//!   receiver as a `Stream`; [`Sender::send_async`]. A future that is dropped has received nothing
+//!   and sent nothing, so both go into a `select!`, or under a timeout. What ends a wait of a
+//!   thread ends that of a future, the death of the other side's last process included.
 //! - **Ends on their way** count: a channel whose only sender is inside a message that was not
 //!   received yet is not disconnected.
 //!
@@ -65,7 +69,8 @@
 //! - **Dropping** a copy closes it in that process only. A channel is disconnected when the last
 //!   end of a side is gone in both; a copy that the child does not need, and keeps, keeps it
 //!   connected.
-//! - **`select` and `recv_async`** work in the child; it starts its own reactor thread.
+//! - **`select`, `recv_async` and `send_async`** work in the child; it starts its own threads for
+//!   them.
 //!
 //! A fork that is made by the bare system call, without the C library's fork(3), is noticed by what
 //! it does itself, but its death is not: what it had locked when it died stays locked, and its
@@ -101,7 +106,10 @@ mod receive_side;
 mod receiver;
 mod recv;
 mod request;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+mod room;
 mod select;
+mod send_async;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod send_side;
 mod sender;
@@ -130,6 +138,7 @@ pub use receiver::Receiver;
 pub use recv::Recv;
 pub use request::{CallError, Client, Responder, Server, request};
 pub use select::{Select, SelectTimeoutError, select};
+pub use send_async::SendAsync;
 pub use sender::Sender;
 
 use crate::Message;
@@ -254,6 +263,16 @@ pub fn queue<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)
 #[doc(alias = "Queue")]
 pub fn shm<T: Message>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     channel(Transport::SharedMemory, capacity)
+}
+
+/// What came of trying once to send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offered {
+    Sent,
+    /// There is no room.
+    Full,
+    /// Another sender is in the middle of its message.
+    Contended,
 }
 
 /// How long to wait.

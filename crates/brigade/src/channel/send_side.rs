@@ -1,17 +1,21 @@
 //! A process's sending side of a channel: putting frames, and waiting for room.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::NotAccepted;
 use super::fault::SendFault;
+use super::room::RoomRegistration;
 use super::senders::{self, ChannelId};
-use super::{Patience, Transport};
+use super::{Offered, Patience, Transport};
 use crate::sync::liveness::LivenessTable;
 use crate::sync::raw_lock::Acquired;
 use crate::sys::error;
+use crate::sys::per_process::OwnCell;
 use crate::sys::spin;
+use crate::task::waiters::FutureWaiters;
 use crate::transport::header::{self, ChannelHeader, Waited};
 use crate::transport::{
     ChannelContext, FrameHeader, FrameSink, Link, NotPut, OutgoingFrame, attachment,
@@ -20,6 +24,9 @@ use crate::transport::{
 /// How long a sender that does not wait may wait for the lock: as long as another sender needs for
 /// its message, or for being dead.
 const LOCK_LIMIT: Duration = Duration::from_millis(50);
+
+/// The same for a future, which holds up all that its executor's thread runs, and tries again.
+const POLL_LOCK_LIMIT: Duration = Duration::from_millis(1);
 
 /// How often a sender asks the kernel whether the receiver is still there, though nothing has told
 /// it that it is not.
@@ -39,6 +46,25 @@ pub(super) struct SendSide {
     deaths: AtomicU32,
     fault: SendFault,
     channel: Option<ChannelId>,
+    /// For futures that wait for room.
+    room: OwnCell<RoomRegistration>,
+}
+
+/// What goes with the bytes of a message that is not sent yet.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    descriptors: Vec<OwnedFd>,
+    /// The bytes are in the first of the descriptors.
+    large: bool,
+}
+
+impl Unsent {
+    pub(super) fn new(descriptors: Vec<OwnedFd>) -> Unsent {
+        Unsent {
+            descriptors,
+            large: false,
+        }
+    }
 }
 
 impl Drop for SendSide {
@@ -69,6 +95,7 @@ impl SendSide {
             liveness,
             fault: SendFault::new(),
             channel: None,
+            room: OwnCell::new(),
         }
     }
 
@@ -129,42 +156,18 @@ impl SendSide {
     pub(super) fn send_frame(
         &self,
         bytes: &[u8],
-        mut descriptors: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
         patience: Patience,
     ) -> Result<(), NotAccepted> {
-        let len = (bytes.len() as u64).to_ne_bytes();
-        let (mut body, mut large) = (bytes, false);
+        let mut unsent = Unsent::new(descriptors);
         let mut is_last_look = false;
         loop {
-            if self.is_gone() {
-                return Err(NotAccepted::Gone);
-            }
-            // Asked each time: what the mechanism takes may become less while we wait.
-            let has_descriptors = !descriptors.is_empty();
-            if !large && body.len() > self.sink.inline_max(has_descriptors) {
-                let file = attachment::file_of(&[bytes]).map_err(|e| {
-                    NotAccepted::Failed(format!(
-                        "found no memory for its {} bytes: {e}",
-                        bytes.len()
-                    ))
-                })?;
-                descriptors.insert(0, file);
-                (body, large) = (&len, true);
-            }
-            let header = FrameHeader {
-                number: 0,
-                len: body.len() as u32,
-                descriptors: descriptors.len() as u16,
-                large,
+            let lock_until = match patience {
+                Patience::None => Some(Instant::now() + LOCK_LIMIT),
+                Patience::Until(deadline) => deadline,
             };
-            let frame = OutgoingFrame {
-                header,
-                body,
-                descriptors: &descriptors,
-            };
-            let full = match self.try_put(frame, patience)? {
-                None => return Ok(()),
-                Some(full) => full,
+            let Some((full, header)) = self.try_frame(bytes, &mut unsent, lock_until)? else {
+                return Ok(());
             };
             let Patience::Until(deadline) = patience else {
                 return Err(NotAccepted::Full);
@@ -178,20 +181,96 @@ impl SendSide {
         }
     }
 
+    /// As [`send_frame`](Self::send_frame), for a future, which comes again with the same bytes.
+    pub(super) fn offer(&self, bytes: &[u8], unsent: &mut Unsent) -> Result<Offered, NotAccepted> {
+        let lock_until = Some(Instant::now() + POLL_LOCK_LIMIT);
+        match self.try_frame(bytes, unsent, lock_until) {
+            Ok(None) => Ok(Offered::Sent),
+            Ok(Some(_)) => Ok(Offered::Full),
+            Err(NotAccepted::Full) => Ok(Offered::Contended),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// The futures that wait for room.
+    ///
+    /// # Errors
+    /// No memory or no thread to be had for it.
+    pub(super) fn room_waiters(&self) -> io::Result<&FutureWaiters> {
+        self.room().map(RoomRegistration::waiters)
+    }
+
+    /// A future has entered itself with them. It has to try again afterwards.
+    pub(super) fn announce_wait(&self) {
+        // It is there, for they are.
+        if let Ok(room) = self.room() {
+            room.announce_wait(&self.shared);
+        }
+    }
+
+    fn room(&self) -> io::Result<&RoomRegistration> {
+        self.room
+            .get_or_try_init(|| RoomRegistration::new(&self.shared))
+    }
+
+    /// Whether the receiver is gone, as the kernel has it.
+    pub(super) fn is_hung_up(&self) -> bool {
+        header::is_hung_up(&self.link)
+    }
+
+    /// Whether fewer messages than the capacity are on their way.
+    pub(super) fn has_room(&self) -> bool {
+        self.shared.has_room()
+    }
+
+    /// Tries once. What is full; `None`: it was sent. If another sender does not let go of the lock
+    /// until then, [`NotAccepted::Full`].
+    #[inline(always)]
+    fn try_frame(
+        &self,
+        bytes: &[u8],
+        unsent: &mut Unsent,
+        lock_until: Option<Instant>,
+    ) -> Result<Option<(NotPut, FrameHeader)>, NotAccepted> {
+        if self.is_gone() {
+            return Err(NotAccepted::Gone);
+        }
+        // Asked each time: what the mechanism takes may become less while we wait.
+        let has_descriptors = !unsent.descriptors.is_empty();
+        if !unsent.large && bytes.len() > self.sink.inline_max(has_descriptors) {
+            let file = attachment::file_of(&[bytes]).map_err(|e| {
+                NotAccepted::Failed(format!(
+                    "found no memory for its {} bytes: {e}",
+                    bytes.len()
+                ))
+            })?;
+            unsent.descriptors.insert(0, file);
+            unsent.large = true;
+        }
+        let len = (bytes.len() as u64).to_ne_bytes();
+        let body = if unsent.large { &len } else { bytes };
+        let header = FrameHeader {
+            number: 0,
+            len: body.len() as u32,
+            descriptors: unsent.descriptors.len() as u16,
+            large: unsent.large,
+        };
+        let frame = OutgoingFrame {
+            header,
+            body,
+            descriptors: &unsent.descriptors,
+        };
+        let full = self.try_put(frame, lock_until)?;
+        Ok(full.map(|full| (full, header)))
+    }
+
     /// Puts the frame; or says what is full.
     fn try_put(
         &self,
         mut frame: OutgoingFrame<'_>,
-        patience: Patience,
+        lock_until: Option<Instant>,
     ) -> Result<Option<NotPut>, NotAccepted> {
-        let locked = match patience {
-            Patience::None => self
-                .shared
-                .lock()
-                .acquire(Some(Instant::now() + LOCK_LIMIT)),
-            Patience::Until(deadline) => self.shared.lock().acquire(deadline),
-        };
-        let Some(acquired) = locked else {
+        let Some(acquired) = self.shared.lock().acquire(lock_until) else {
             return Err(NotAccepted::Full);
         };
         let _locked = SendLock(&self.shared);

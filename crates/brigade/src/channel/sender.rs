@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::NotAccepted;
 use super::send_side::SendSide;
-use super::{Patience, SendError, SendTimeoutError, Transport, TrySendError};
+use super::{Patience, SendAsync, SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
 use crate::task::codec;
 
@@ -74,7 +74,7 @@ impl<T> Sender<T> {
 
 impl<T: Message> Sender<T> {
     /// Sends a message; blocks while the channel is full. In async code use
-    /// [`try_send`](Self::try_send).
+    /// [`send_async`](Self::send_async).
     ///
     /// # Errors
     /// The receiver is gone, or goes while this waits; or the message cannot be carried, which
@@ -123,31 +123,100 @@ impl<T: Message> Sender<T> {
         }
     }
 
+    /// Sends a message when the channel has room for it. Neither this nor what it waits for needs a
+    /// thread or a runtime: await it on any executor.
+    ///
+    /// Those that wait in one process are served in the order in which they began to wait; other
+    /// calls, and other processes, may come first all the same.
+    ///
+    /// It is cancel-safe: a future that is dropped has not sent its message. One whose time is over
+    /// gives it [back](SendAsync::into_message).
+    ///
+    /// The message is encoded once, when the future is first polled. The future is a sending end of
+    /// the channel until it is dropped.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send): the message comes back.
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::channel::{self, Receiver};
+    /// use brigade::process;
+    ///
+    /// # fn block_on<F: Future>(f: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark {
+    /// #         fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
+    /// #     }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let (mut f, mut context) = (std::pin::pin!(f), std::task::Context::from_waker(&waker));
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(r) = f.as_mut().poll(&mut context) { return r }
+    /// #         std::thread::park();
+    /// #     }
+    /// # }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// let (to_worker, orders) = channel::shm::<u32>(2)?;
+    /// let sum = |orders: Receiver<u32>| orders.iter().flatten().sum::<u32>();
+    /// let worker = process::spawn(sum, orders)?;
+    /// block_on(async {
+    ///     for order in 0..100 {
+    ///         to_worker.send_async(order).await?; // waits while two are on their way
+    ///     }
+    ///     drop(to_worker);
+    ///     assert_eq!(worker.await?, 4950);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn send_async(&self, message: T) -> SendAsync<T> {
+        SendAsync::new(Arc::clone(&self.side), message)
+    }
+
     fn encode_and_send(&self, message: &T, patience: Patience) -> Result<(), NotAccepted> {
-        // In a destructor of the thread's own it may be gone already.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        let mut scratch = take_scratch();
         let sent = match codec::encode_frame(message, &mut scratch) {
             Ok((bytes, descriptors)) => self.side.send_frame(bytes, descriptors, patience),
             Err(why) => Err(NotAccepted::Failed(why)),
         };
-        if scratch.capacity() <= SCRATCH_KEPT {
-            // The same: then it is dropped.
-            let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+        give_scratch_back(scratch);
+        note_fault::<T, _>(&self.side, sent)
+    }
+}
+
+/// Where this thread's next message is encoded.
+pub(super) fn take_scratch() -> Vec<u8> {
+    // In a destructor of the thread's own it may be gone already.
+    SCRATCH.try_with(Cell::take).unwrap_or_default()
+}
+
+pub(super) fn give_scratch_back(scratch: Vec<u8>) {
+    if scratch.capacity() <= SCRATCH_KEPT {
+        // The same: then it is dropped.
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+    }
+}
+
+/// Has the side remember why a message was not sent; the receiver is gone or as good as gone for
+/// it.
+pub(super) fn note_fault<T, R>(
+    side: &SendSide,
+    sent: Result<R, NotAccepted>,
+) -> Result<R, NotAccepted> {
+    match sent {
+        Err(NotAccepted::Failed(why)) => {
+            let (what, over) = (std::any::type_name::<T>(), side.over());
+            side.fault().set(Some(format!(
+                "a message of type {what}, to be sent over a channel ({over}), {why}"
+            )));
+            Err(NotAccepted::Gone)
         }
-        match sent {
-            Err(NotAccepted::Failed(why)) => {
-                let (what, over) = (std::any::type_name::<T>(), self.side.over());
-                self.side.fault().set(Some(format!(
-                    "a message of type {what}, to be sent over a channel ({over}), {why}"
-                )));
-                Err(NotAccepted::Gone)
-            }
-            Err(NotAccepted::Gone) => {
-                self.side.fault().set(None);
-                Err(NotAccepted::Gone)
-            }
-            sent => sent,
+        Err(NotAccepted::Gone) => {
+            side.fault().set(None);
+            Err(NotAccepted::Gone)
         }
+        sent => sent,
     }
 }
 

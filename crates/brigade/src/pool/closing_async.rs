@@ -9,8 +9,8 @@ use std::thread;
 
 use super::Pool;
 use super::backend::Backend;
-use super::waiters::{FutureWaiter, FutureWaiters};
 use crate::task::contain::contained;
+use crate::task::waiters::{FutureWaiter, FutureWaiters};
 
 /// Waits until a pool has nothing to do: see [`Pool::wait_idle_async`].
 #[must_use = "futures do nothing unless they are awaited"]

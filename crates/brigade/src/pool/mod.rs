@@ -7,7 +7,7 @@
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
 //   with keys; map_ref: of inputs that the caller keeps; map_stream: in async code
 // - submit_async: waits for room in the queue; closing_async: until there is nothing to do, or the
-//   pool has ended; waiters: the futures that wait
+//   pool has ended
 // - named: tasks of another program
 // - stats: a pool's numbers; open_metrics: the same as a text for Prometheus; histogram: how long
 //   tasks took; events: for subscribers of `tracing`
@@ -56,7 +56,6 @@ mod timeline;
 #[cfg(not(feature = "timeline"))]
 #[path = "timeline/absent.rs"]
 mod timeline;
-mod waiters;
 mod worker_for;
 
 use std::fmt;

@@ -14,9 +14,9 @@ use super::policy::keys::NotTaken;
 use super::policy::task_options::TaskOptions;
 use super::pool_size::PoolSize;
 use super::stacks::WorkerStack;
-use super::waiters::FutureWaiters;
 use crate::process::NamedTask;
 use crate::publish::{PoolPicture, PoolSource};
+use crate::task::waiters::FutureWaiters;
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 

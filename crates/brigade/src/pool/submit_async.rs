@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::Pool;
 use super::backend::Backend;
-use super::waiters::{FutureWaiter, FutureWaiters};
+use crate::task::waiters::{FutureWaiter, FutureWaiters};
 use crate::worker::handle::HandleInner;
 use crate::{JoinHandle, Message};
 

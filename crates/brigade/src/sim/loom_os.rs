@@ -119,6 +119,21 @@ impl DeathWatch {
                 .is_none_or(|dead| dead.load(Ordering::Acquire) != 0)
     }
 
+    /// As the real one's.
+    pub(crate) fn saw_a_death_since(&self, earlier: &DeathWatch) -> bool {
+        self.epoch != earlier.epoch
+    }
+
+    /// Nothing in a model does that.
+    pub(crate) fn sleep_on_all(
+        &self,
+        _: (&std::sync::atomic::AtomicU32, u32),
+        _: &[(&AtomicU32, u32)],
+        _: Option<Instant>,
+    ) -> Wake {
+        Wake::TimedOut
+    }
+
     /// A deadline is one that has passed, once anything has happened.
     pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
         if deadline.is_some() {

@@ -14,6 +14,7 @@
 //! - [`task_error`]: any error of a task's own, as text
 //! - [`text`]: what is cut where it is too long
 //! - [`symbols`]: addresses to names, in the host, when it is asked for
+//! - [`waiters`]: futures that wait for room, or until there is nothing to do
 
 pub(crate) mod attempt;
 pub(crate) mod carry;
@@ -39,6 +40,7 @@ pub(crate) mod task_error;
 pub(crate) mod text;
 pub(crate) mod time_limit;
 pub(crate) mod timeout;
+pub(crate) mod waiters;
 pub(crate) mod whereabouts;
 
 use serde::Serialize;

@@ -11,6 +11,8 @@
 
 #![expect(unsafe_code, reason = "memory shared with other processes")]
 
+mod room_view;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ use crate::sync::raw_lock::RawLock;
 use crate::sys::fds;
 use crate::sys::mapping::{self, Mapping, reserve, sized_memfd};
 use crate::sys::wakeup;
+
+pub(crate) use room_view::RoomView;
 
 /// Bytes of a header, at the start of its memory file.
 pub(crate) const LEN: usize = 4096;
@@ -177,9 +181,8 @@ impl ChannelHeader {
     }
 
     fn words(&self) -> &SharedWords {
-        // SAFETY: the mapping is at least a page (both constructors), and page-aligned; atomics of
-        // any value are valid.
-        unsafe { self.mapping.at().cast().as_ref() }
+        // Both constructors map a page or more.
+        words_in(&self.mapping)
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {
@@ -413,6 +416,15 @@ impl ChannelHeader {
     pub(crate) fn receiver_runs_elsewhere(&self) -> bool {
         self.words().receiver.processor.load(Ordering::Relaxed) != this_processor()
     }
+}
+
+/// The words at the start of a mapping of a channel's memory file.
+#[inline]
+fn words_in(mapping: &Mapping) -> &SharedWords {
+    debug_assert!(mapping.len() >= LEN);
+    // SAFETY: each caller maps a page or more, and mappings are page-aligned; atomics of any value
+    // are valid.
+    unsafe { mapping.at().cast().as_ref() }
 }
 
 fn this_processor() -> u32 {

@@ -8,6 +8,7 @@ mod ends;
 mod large;
 mod messages;
 mod requests;
+mod send_async;
 mod stalled;
 mod too_large;
 mod undeliverable;

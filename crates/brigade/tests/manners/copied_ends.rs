@@ -48,7 +48,10 @@ fn talk_over(over: Transport, turn: usize) -> Ended {
             // Until it leaves by `_exit`, or at once.
             let _kept = keeps.then_some((questions, answer));
             for n in 0..40 {
-                ask.send(numbered(n))?;
+                match awaits {
+                    true => block_on(ask.send_async(numbered(n)))?,
+                    false => ask.send(numbered(n))?,
+                }
                 let came = match awaits {
                     true => block_on(answers.recv_async())?,
                     false => answers.recv_timeout(LIMIT)?,
@@ -72,7 +75,10 @@ fn talk_over(over: Transport, turn: usize) -> Ended {
         if came != numbered(n) {
             return fail(format!("{} for {n}", came.0));
         }
-        answer.send_timeout(came, LIMIT)?;
+        match awaits {
+            true => block_on(answer.send_async(came))?,
+            false => answer.send_timeout(came, LIMIT)?,
+        }
     }
     wait_for_copy(pid)?;
     match questions.recv_timeout(LIMIT) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::locks::{lock, wait_until};
 use crate::pool::policy::limits::QueueLimit;
-use crate::pool::waiters::FutureWaiters;
+use crate::task::waiters::FutureWaiters;
 
 /// Room in the queue. Without a limit nothing is counted.
 pub(super) struct Capacity(Option<LimitedCapacity>);

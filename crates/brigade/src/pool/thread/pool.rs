@@ -23,11 +23,11 @@ use crate::pool::policy::keys::Keys;
 use crate::pool::policy::limits::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
 use crate::pool::policy::size::Following;
-use crate::pool::waiters::FutureWaiters;
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
 use crate::task::contain::contained;
 use crate::task::name::TaskName;
+use crate::task::waiters::FutureWaiters;
 use crate::{Kind, PoolStats};
 
 /// A backlog of this many nanoseconds is too long for the active threads, even if a sentry looks

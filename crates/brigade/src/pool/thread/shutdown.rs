@@ -10,8 +10,8 @@ use super::pool::ThreadPool;
 use super::thread_table::{CLOSED, ThreadTable};
 use super::work::{AbandonReason, Rejection};
 use super::worker::WorkerThread;
-use crate::pool::waiters::FutureWaiters;
 use crate::task::contain::contained;
+use crate::task::waiters::FutureWaiters;
 
 /// How often shutdown looks again whether it is complete.
 const RECHECK: std::time::Duration = std::time::Duration::from_millis(20);

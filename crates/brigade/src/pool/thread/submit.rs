@@ -13,7 +13,7 @@ use super::timeouts;
 use super::work::Work;
 use crate::pool::context::Context as TaskContext;
 use crate::pool::policy::task_options::TaskOptions;
-use crate::pool::waiters::FutureWaiters;
+use crate::task::waiters::FutureWaiters;
 use crate::worker::handle::HandleInner;
 use crate::{JoinError, JoinHandle, Kind, Message};
 

@@ -65,6 +65,26 @@ impl DeathWatch {
         })
     }
 
+    /// Whether a process has died between the beginnings of that one and of this.
+    pub(crate) fn saw_a_death_since(&self, earlier: &DeathWatch) -> bool {
+        self.epoch != earlier.epoch
+    }
+
+    /// As [`sleep`](Self::sleep), on a word of this process's own, and on any number of shared
+    /// ones. It looks up no process, so it knows of none that may die unseen.
+    pub(crate) fn sleep_on_all(
+        &self,
+        own: (&AtomicU32, u32),
+        shared: &[(&AtomicU32, u32)],
+        deadline: Option<Instant>,
+    ) -> Wake {
+        let mut words = Vec::with_capacity(shared.len() + 2);
+        words.push(own);
+        words.extend(self.liveness.map(|table| (table.epoch(), self.epoch)));
+        words.extend(shared);
+        futex::wait_any(&words, deadline)
+    }
+
     /// Sleeps while `word` is `expected` and no process has died, and no longer than until the
     /// deadline. May come back early.
     pub(crate) fn sleep(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {

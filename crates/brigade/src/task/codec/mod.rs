@@ -85,6 +85,12 @@ pub(crate) fn encode_frame<'m, T: Message>(
     Ok((scratch, descriptors))
 }
 
+/// The bytes of a frame that was encoded before, of the same value and into that `scratch`.
+pub(crate) fn encoded_frame<'m, T: Message>(value: &'m T, scratch: &'m [u8]) -> &'m [u8] {
+    let vector = (value as &dyn Any).downcast_ref::<Vec<u8>>();
+    vector.map_or(scratch, Vec::as_slice)
+}
+
 /// The message of such a frame. What it needs of `bytes` it takes.
 pub(crate) fn decode_frame<T: Message>(
     bytes: &mut Vec<u8>,

@@ -1,6 +1,7 @@
-//! Futures that wait for a pool: for room in its queue, or until it has nothing to do.
+//! Futures that wait for one thing: for room in a pool's queue or in a channel, or until a pool has
+//! nothing to do.
 //!
-//! The pool notifies them in the order in which they came, of room as many as there is room for.
+//! What makes room notifies them in the order in which they came, of room as many as there is room for.
 //! One that was notified tries again; another caller may have been faster, and then it is the next
 //! to be notified. A future that is dropped after it was notified notifies the next.
 
@@ -12,21 +13,21 @@ use std::task::Waker;
 use crate::task::contain::contained;
 
 /// The futures that wait for one thing.
-#[derive(Default)]
-pub(super) struct FutureWaiters {
+#[derive(Debug, Default)]
+pub(crate) struct FutureWaiters {
     /// How many wait, for those that only look.
     count: AtomicUsize,
     queue: Mutex<VecDeque<Arc<FutureWaiter>>>,
 }
 
 /// What is shared with one future.
-#[derive(Default)]
-pub(super) struct FutureWaiter {
+#[derive(Debug, Default)]
+pub(crate) struct FutureWaiter {
     /// Locked only under the lock of the queue.
     state: Mutex<WaiterState>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 enum WaiterState {
     /// The waiter was not in the queue yet.
     #[default]
@@ -43,12 +44,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl FutureWaiters {
     /// Whether none waits.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
     /// This one waits from here on, and is woken by that. The caller looks for room afterwards.
-    pub(super) fn wait(&self, waiter: &Arc<FutureWaiter>, waker: Waker) {
+    pub(crate) fn wait(&self, waiter: &Arc<FutureWaiter>, waker: Waker) {
         let mut queue = lock(&self.queue);
         let before = std::mem::replace(&mut *lock(&waiter.state), WaiterState::Waits(waker));
         match before {
@@ -64,7 +65,7 @@ impl FutureWaiters {
 
     /// There is room for `room` tasks. Called without a lock of the pool's.
     #[inline(always)]
-    pub(super) fn notify(&self, room: usize) {
+    pub(crate) fn notify(&self, room: usize) {
         if room > 0 && !self.is_empty() {
             self.notify_first(room);
         }
@@ -90,7 +91,7 @@ impl FutureWaiters {
     }
 
     /// This one waits no longer. `was_served`: it has the room that it was notified of, if it was.
-    pub(super) fn leave(&self, waiter: &Arc<FutureWaiter>, was_served: bool) {
+    pub(crate) fn leave(&self, waiter: &Arc<FutureWaiter>, was_served: bool) {
         let mut queue = lock(&self.queue);
         queue.retain(|other| !Arc::ptr_eq(other, waiter));
         self.count.store(queue.len(), Ordering::Relaxed);

@@ -1,0 +1,221 @@
+//! What wakes the futures that wait for room in a channel.
+//!
+//! Problem: a sender that finds a channel full sleeps on a word of the memory that all its ends
+//! share (`transport/header.rs`), and no epoll(7) waits for a word.
+//!
+//! One thread, `brigade-room`, started when a future first waits, sleeps on the words of all
+//! channels for which futures of this process wait: `futex_waitv`, futex(2). For more channels than
+//! that call takes there are more threads.
+//!
+//! 1. A future that finds no room enters itself with the channel's waiters, has the thread look
+//!    unless that looks soon, announces in the channel that a sender waits, and **then** tries
+//!    again.
+//! 2. The receiver makes room, and finds the announcement: it takes that away, changes the word,
+//!    and wakes what sleeps on it.
+//! 3. The thread announces anew if futures wait, **then** looks whether the word has changed, and
+//!    tells the first of them.
+//! 4. That one tries again, and sends. If there is more room, it tells the next. If it is dropped
+//!    instead, it tells the next; if another sender was faster, it is the first again.
+//!
+//! *The receiver dies*: the word does not change. Each death of a process ends the sleep
+//! ([`DeathWatch`]); so does a tick while futures wait, for a receiver that is lost in another way,
+//! and for what else no word tells of. Then the first future tries again, and asks the kernel
+//! whether the receiver is there. One that finds it gone tells all others.
+//!
+//! *The process is forked*: the child has neither the thread nor the parent's futures. It makes
+//! what it needs anew ([`OwnCell`](crate::sys::per_process::OwnCell)).
+//!
+//! The thread has no end of a channel, only a view of its first page: a channel whose last sender is
+//! dropped is disconnected at once.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::sync::DeathWatch;
+use crate::sys::error::{Call, THREAD};
+use crate::sys::futex;
+use crate::sys::original::Original;
+use crate::sys::per_process::PerProcess;
+use crate::sys::signal::Blocked;
+use crate::task::waiters::FutureWaiters;
+use crate::transport::header::{ChannelHeader, RoomView};
+
+/// How long the thread sleeps at a time while futures wait.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How many channels one thread has: it sleeps on two words more.
+const MOST_CHANNELS: usize = futex::MOST - 2;
+
+/// A sending side's place with the thread, for this process.
+#[derive(Debug)]
+pub(super) struct RoomRegistration {
+    /// The process that it belongs to. A fork has a copy, and no such thread.
+    process: Original,
+    thread: &'static RoomThread,
+    room: Arc<AwaitedRoom>,
+}
+
+/// A channel's room, and the futures that wait for it.
+#[derive(Debug)]
+struct AwaitedRoom {
+    view: RoomView,
+    waiters: FutureWaiters,
+    /// The word of the channel, as the thread has seen it last.
+    seen: AtomicU32,
+}
+
+impl RoomRegistration {
+    pub(super) fn new(channel: &ChannelHeader) -> io::Result<RoomRegistration> {
+        let view = channel.room_view()?;
+        let room = Arc::new(AwaitedRoom {
+            seen: AtomicU32::new(view.now()),
+            view,
+            waiters: FutureWaiters::default(),
+        });
+        Ok(RoomRegistration {
+            process: Original::this_process(),
+            thread: RoomThread::with(Arc::clone(&room))?,
+            room,
+        })
+    }
+
+    pub(super) fn waiters(&self) -> &FutureWaiters {
+        &self.room.waiters
+    }
+
+    /// A future has entered itself with the waiters. It has to try again afterwards.
+    pub(super) fn announce_wait(&self, channel: &ChannelHeader) {
+        // Store–fence–load: either the thread sees the future, or this sees that it does not tick.
+        fence(Ordering::SeqCst);
+        if !self.thread.ticks.load(Ordering::SeqCst) {
+            self.thread.call();
+        }
+        channel.announce_wait();
+    }
+}
+
+impl Drop for RoomRegistration {
+    fn drop(&mut self) {
+        // In a fork the lock may be held by a thread that is not there.
+        if self.process.is_this_process() {
+            self.thread.remove(&self.room);
+        }
+    }
+}
+
+impl AwaitedRoom {
+    /// Tells a future if there may be room, or if it is to look for another reason. Gives the word
+    /// to sleep on, and whether futures waited.
+    fn look(&self, at_any_rate: bool) -> (u32, bool) {
+        // Before it is looked which wait: one that comes later announces itself, and the word
+        // changes.
+        let mut word = self.view.now();
+        let is_awaited = !self.waiters.is_empty();
+        if is_awaited {
+            word = self.view.announce();
+        }
+        let has_changed = self.seen.swap(word, Ordering::Relaxed) != word;
+        if self.view.is_closed() {
+            self.waiters.notify(usize::MAX);
+        } else if has_changed || at_any_rate {
+            self.waiters.notify(1);
+        }
+        (word, is_awaited)
+    }
+}
+
+/// A thread that waits for room.
+#[derive(Debug)]
+struct RoomThread {
+    /// Changes when it has to look.
+    called: AtomicU32,
+    /// It looks again within a tick, and as soon as a word changes of the channels that it has.
+    ticks: AtomicBool,
+    rooms: Mutex<Vec<Arc<AwaitedRoom>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RoomThread {
+    /// One of this process that has this channel from now on.
+    fn with(room: Arc<AwaitedRoom>) -> io::Result<&'static RoomThread> {
+        // A fork has not its parent's threads, and starts its own.
+        static ALL: PerProcess<Mutex<Vec<&'static RoomThread>>> = PerProcess::new(Mutex::default);
+        let mut all = lock(ALL.get());
+        for thread in all.iter().copied() {
+            let mut rooms = lock(&thread.rooms);
+            if rooms.len() < MOST_CHANNELS {
+                rooms.push(room);
+                drop(rooms);
+                thread.call();
+                return Ok(thread);
+            }
+        }
+        let thread: &'static RoomThread = Box::leak(Box::new(RoomThread {
+            called: AtomicU32::new(0),
+            ticks: AtomicBool::new(false),
+            rooms: Mutex::new(vec![room]),
+        }));
+        // The program's signals are for its own threads.
+        let blocked = Blocked::all();
+        std::thread::Builder::new()
+            .name("brigade-room".to_owned())
+            .spawn(|| thread.run())
+            .call(THREAD)
+            .needed_to("wake futures that wait for room")?;
+        drop(blocked);
+        all.push(thread);
+        Ok(thread)
+    }
+
+    fn remove(&self, room: &Arc<AwaitedRoom>) {
+        lock(&self.rooms).retain(|other| !Arc::ptr_eq(other, room));
+        // It lets go of the view.
+        self.call();
+    }
+
+    /// Has it look.
+    fn call(&self) {
+        self.called.fetch_add(1, Ordering::Release);
+        futex::wake_all_shared(&self.called);
+    }
+
+    fn run(&self) {
+        let mut watch = DeathWatch::begin();
+        // When the first future of each channel is to look whatever the words say.
+        let mut tick: Option<Instant> = None;
+        loop {
+            let called = self.called.load(Ordering::Acquire);
+            self.ticks.store(false, Ordering::SeqCst);
+            // Store–fence–load: see `announce_wait`.
+            fence(Ordering::SeqCst);
+            let rooms = lock(&self.rooms).clone();
+            let before = std::mem::replace(&mut watch, DeathWatch::begin());
+            // By the clock: words that change all the time do not keep it from ticking.
+            let has_ticked = tick.take_if(|at| *at <= Instant::now()).is_some();
+            let at_any_rate = has_ticked || watch.saw_a_death_since(&before);
+            let mut is_awaited = false;
+            let words: Vec<_> = rooms
+                .iter()
+                .map(|room| {
+                    let (word, awaited) = room.look(at_any_rate);
+                    is_awaited |= awaited;
+                    (room.view.word(), word)
+                })
+                .collect();
+            if is_awaited {
+                self.ticks.store(true, Ordering::SeqCst);
+                let until = *tick.get_or_insert_with(|| Instant::now() + TICK);
+                watch.sleep_on_all((&self.called, called), &words, Some(until));
+            } else {
+                tick = None;
+                // Channels for which no future waits wake it in vain, for other processes' senders.
+                futex::wait_shared(&self.called, called, None);
+            }
+        }
+    }
+}
