@@ -39,7 +39,8 @@
 //! # Constraints
 //!
 //! - **A task is a plain `fn`**, or a closure that captures nothing: all that it needs is in its
-//!   input. It is code of the main program, not of a shared library.
+//!   input, or is named with [`task!`](crate::task!). It is code of the main program, not of a
+//!   shared library.
 //! - **Inputs and results are [`Message`]s**: serde types, `Send` and `'static`. Nothing is
 //!   borrowed, except by the threads of a [scope](thread::scope()).
 //! - **[`init`] is called first** in `main`, and in each test that uses processes.
@@ -96,7 +97,7 @@
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
 //!   suits it, and why.
 //! - [`pool::Context`]: a table that many tasks borrow: carried once to each worker, not with each
-//!   task.
+//!   task. [`task!`](crate::task!): the same, written as a closure that names what it captures.
 //! - [`pool::StatePool`], [`Actor`]: a state that each worker loads once, and that tasks borrow or
 //!   change.
 //! - [`JoinHandle`]: joined, joined with a timeout, awaited on any executor, cancelled, or dropped.
@@ -343,6 +344,11 @@ pub mod __export {
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub mod exported;
 mod init;
+/// For what `task!` writes.
+#[doc(hidden)]
+pub mod __task {
+    pub use crate::pool::captured::{Capture, CaptureByValue, capture};
+}
 pub mod pool;
 mod publish;
 #[cfg(feature = "sandbox")]

@@ -21,6 +21,8 @@ use crate::{JoinHandle, Message};
 /// A context is the same for all its tasks: they borrow it, and what one of them changes by way of
 /// a lock or an atomic stays in its worker if that is a process. Clones are the same context.
 ///
+/// [`task!`](crate::task!) makes one of the values that a closure names.
+///
 /// If the context cannot be encoded or decoded, each task that needs it is
 /// [`Undeliverable`](crate::JoinError::Undeliverable). If decoding it panics or crashes, so does
 /// the task that needed it first; the next task tries again. After the program has dropped its

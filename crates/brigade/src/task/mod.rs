@@ -57,9 +57,9 @@ use serde::de::DeserializeOwned;
 ///
 /// | written | the compiler says | write |
 /// |---|---|---|
-/// | a reference as input: `fn(&str)`, `fn(&[u64])` | "is not a `Message`"; of `&str`: "implementation of `Deserialize` is not general enough" | an owned value, `fn(String)`, `fn(Vec<u64>)`; for much data a [`Shared<[u64]>`](crate::Shared), which is passed, not copied; in threads alone a [scope](crate::thread::scope()) |
+/// | a reference as input: `fn(&str)`, `fn(&[u64])` | "is not a `Message`"; of `&str`: "implementation of `Deserialize` is not general enough" | an owned value, `fn(String)`, `fn(Vec<u64>)`; for much data a [`Shared<[u64]>`](crate::Shared), which is passed, not copied; in threads alone a [scope](crate::Pool::scope) |
 /// | `-> anyhow::Result<R>`, `-> io::Result<R>` | "is not a `Message`" | `-> Result<R, `[`TaskError`](crate::TaskError)`>`: `?` makes one of any error |
-/// | a closure that captures | "expected fn pointer, found closure", and what it captures | what it captures in the input: `pool.map(\|(price, n)\| price * n, ...)` |
+/// | a closure that captures | "expected fn pointer, found closure", and what it captures | what it captures in the input: `pool.map(\|(price, n)\| price * n, ...)`; or named: [`task!`](crate::task!)`(move \|n: u32\| -> u32 using (price: u32) { n * price })` |
 /// | `async fn` | "`impl Future<Output = R>` is not a `Message`" | a plain `fn` that blocks on the future: a task has a worker to itself. Await the [handle](crate::JoinHandle), which is a future |
 /// | two arguments: `fn(u32, u32)` | "incorrect number of function parameters" | one, a tuple: `\|(a, b)\| add(a, b)` |
 /// | `\|()\| std::process::abort()` | "`!` is not a `Message`" | the result's type: `\|()\| -> () { std::process::abort() }` |

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod balance;
+mod captured;
 mod closing;
 mod context;
 mod count;

@@ -18,6 +18,10 @@ const ACCEPTED: &str = r#"
         pool.submit(|()| -> () { std::process::abort() }, ());
         pool.submit(|()| 7, ());
         pool.submit(|total: Shared<Mutex<u64>>| *total.lock().unwrap(), total);
+        let price = 3;
+        let table = vec![1_u32];
+        pool.submit_captured(&brigade::task!(move |n: u32| -> u32
+            using (table: &Vec<u32>, price: u32) { n * price + table[0] }), 1);
     }
 "#;
 
@@ -65,6 +69,138 @@ const CASES: &[Case] = &[
             "expected fn pointer, found closure",
             "`price` captured here",
         ],
+    },
+    Case {
+        name: "a_capture_that_is_not_named",
+        body: "let price = 3; let _ = brigade::task!(move |n: u32| -> u32 { n * price });",
+        code: Some("E0308"),
+        said: &[
+            "expected fn pointer, found closure",
+            "`price` captured here",
+        ],
+    },
+    Case {
+        name: "a_capture_that_is_no_message",
+        body: "let rc = std::rc::Rc::new(1_u32); \
+            let _ = brigade::task!(move |n: u32| -> u32 using (rc: &std::rc::Rc<u32>) { n + **rc });",
+        code: None,
+        said: &[
+            "error[E0277]",
+            "`Rc<u32>` cannot be captured by a task",
+            "carried once to each worker process",
+            "instead of `Rc`, `Cell` or `Arc<Mutex<T>>` a `brigade::Shared<brigade::sync::Mutex<T>>`",
+            "what cannot travel, such as a connection, is loaded by each worker: `PoolBuilder::state`",
+        ],
+    },
+    Case {
+        name: "a_capture_that_threads_may_not_share",
+        body: "let cell = std::cell::Cell::new(1_u32); \
+            let _ = brigade::task!(move |n: u32| -> u32 using (cell: &std::cell::Cell<u32>) { n + cell.get() });",
+        code: None,
+        said: &[
+            "error[E0277]",
+            "`Cell<u32>` cannot be captured by a task",
+            "a `brigade::Message` that threads may share",
+        ],
+    },
+    Case {
+        name: "a_capture_by_value_that_cannot_be_cloned",
+        body: "let count = std::sync::Mutex::new(1_u32); \
+            let _ = brigade::task!(move |n: u32| -> u32 using (count: std::sync::Mutex<u32>) { n });",
+        code: None,
+        said: &[
+            "error[E0277]",
+            "Mutex<u32>` is captured by value, and cannot be cloned for each run of the task",
+            "write `name: &",
+        ],
+    },
+    Case {
+        name: "a_capture_of_another_type",
+        body: "let table = vec![1_u32]; let table = &table; \
+            let _ = brigade::task!(move |n: usize| -> u32 using (table: &Vec<u32>) { table[n] });",
+        code: Some("E0308"),
+        said: &["expected `Vec<u32>`, found `&Vec<u32>`"],
+    },
+    Case {
+        name: "a_capture_to_be_changed",
+        body: "let mut total = 0_u32; \
+            let _ = brigade::task!(move |n: u32| -> () using (total: &mut u32) { *total += n; });",
+        code: None,
+        said: &[
+            "a task cannot change what it captures, for other workers have it too: \
+             capture a `Shared<Mutex<T>>`, or give the workers a state (`PoolBuilder::state`)",
+        ],
+    },
+    Case {
+        name: "a_capture_of_a_str",
+        body: "let word = \"x\"; \
+            let _ = brigade::task!(move |n: usize| -> usize using (word: &str) { n + word.len() });",
+        code: None,
+        said: &["a task borrows an owned value: write `name: &String` for a `&str`"],
+    },
+    Case {
+        name: "a_capture_of_a_slice",
+        body: "let table = &[1_u32][..]; \
+            let _ = brigade::task!(move |n: usize| -> u32 using (table: &[u32]) { table[n] });",
+        code: None,
+        said: &[
+            "a task borrows an owned value: write `name: &Vec<T>` for a `&[T]`, or \
+             `name: &Shared<[T]>` for much data",
+        ],
+    },
+    Case {
+        name: "a_capture_with_a_lifetime",
+        body: "let table = vec![1_u32]; \
+            let _ = brigade::task!(move |n: usize| -> u32 using (table: &'static Vec<u32>) { table[n] });",
+        code: None,
+        said: &["write `name: &T`, without a lifetime"],
+    },
+    Case {
+        name: "a_capture_without_a_type",
+        body: "let table = vec![1_u32]; \
+            let _ = brigade::task!(move |n: usize| -> u32 using (table) { table[n] });",
+        code: None,
+        said: &["what a task captures is a list of names with their types: `using (table: &Table"],
+    },
+    Case {
+        name: "a_capturing_task_of_two_inputs",
+        body: "let _ = brigade::task!(move |a: u32, b: u32| -> u32 { a + b });",
+        code: None,
+        said: &[
+            "a task has one input, with its type",
+            "two are a tuple, `|(a, b): (A, B)|`",
+        ],
+    },
+    Case {
+        name: "a_capturing_task_of_an_input_without_a_type",
+        body: "let _ = brigade::task!(move |n| n + 1);",
+        code: None,
+        said: &["a task has one input, with its type: `|n: u32|`"],
+    },
+    Case {
+        name: "a_capturing_task_without_an_input",
+        body: "let _ = brigade::task!(move || 7);",
+        code: None,
+        said: &["a task has one input, with its type", "none is `|(): ()|`"],
+    },
+    Case {
+        name: "a_capturing_task_that_is_async",
+        body: "let _ = brigade::task!(async move |n: u32| n);",
+        code: None,
+        said: &["a task is no `async` closure: block on the future in it"],
+    },
+    Case {
+        name: "a_capturing_task_that_is_a_function",
+        body: "fn double(n: u32) -> u32 { n * 2 } let _ = brigade::task!(double);",
+        code: None,
+        said: &["a task that captures is written `task!(move |input: A| -> R using ("],
+    },
+    Case {
+        name: "a_capturing_task_given_as_another",
+        body: "let price = 3_u32; \
+            pool.submit(brigade::task!(move |n: u32| -> u32 using (price: u32) { n * price }), 1);",
+        code: Some("E0308"),
+        said: &["expected fn pointer, found `Captured<(u32,), u32, u32>`"],
     },
     Case {
         name: "an_async_fn",
