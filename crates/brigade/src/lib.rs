@@ -42,7 +42,7 @@
 //!   input, or is named with [`task!`](crate::task!). It is code of the main program, not of a
 //!   shared library.
 //! - **Inputs and results are [`Message`]s**: serde types, `Send` and `'static`. Nothing is
-//!   borrowed, except by the threads of a [scope](thread::scope()).
+//!   borrowed, except in threads, within a [scope](Pool::scope).
 //! - **[`init`] is called first** in `main`, and in each test that uses processes.
 //! - **A worker process has not run `main`.** Statics that `main` has set are not set in it. Give
 //!   the value to the task in its input, or compute it in an
@@ -68,10 +68,10 @@
 //! | the queue is [full](PoolBuilder::queue_limit) | [`submit`](Pool::submit) waits, [`try_submit`](Pool::try_submit) gives the input back | the same |
 //! | order of results | [`map`](Pool::map): of the inputs; [`map_unordered`](Pool::map_unordered): as they come | the same |
 //! | a task given to the pool from inside a task | runs, also if all workers wait for such tasks | the pool stays in the program: a task in a process has a pool if it makes one |
-//! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
 //! | a task that borrows from the caller's stack | [`Pool::scope`], [`thread::scope`](thread::scope()): it is never let go, whatever its time | refused: a process sees none of the program's memory but [`Shared`] regions |
 //! | a task with [captures](crate::task!) | borrows them where they are | they are carried once to each worker, again to one that replaces a dead one |
 //! | a channel is full | [`send`](channel::Sender::send) waits, [`send_async`](channel::Sender::send_async) waits without a thread; the receiver's end wakes both | the same; so does its death |
+//! | an [initializer](PoolBuilder::initializer) panics or crashes | it panics: [`build`](PoolBuilder::build) gives the error. It crashes: as any fault in a thread | [`build`](PoolBuilder::build) gives the error |
 //! | it fails in a replacement, later | another is tried; if no worker is left and none can be made, what is queued ends with that error | the same |
 //! | the pool is [closed](Pool::close) | later tasks end with [`Closed`](JoinError::Closed); what was accepted is finished | the same |
 //! | the last handle of the pool is dropped | as [`shutdown`](Pool::shutdown): what was accepted is finished first | the same |
@@ -91,7 +91,8 @@
 //!   [`tracing`](https://docs.rs/tracing) [events](Pool#events). [`Pool::task`]: one task with a
 //!   timeout, a deadline or retries of its own.
 //! - [`thread::spawn`], [`process::spawn`], [`Kind::spawn`]: one task in a worker of its own;
-//!   [`thread::scope`](thread::scope()): threads that borrow.
+//!   [`thread::scope`](thread::scope()): threads that borrow. [`Pool::scope`]: the same, in the
+//!   threads of a pool.
 //! - [`process::Output`], [`process::Input`]: what a worker's standard streams are; its lines, read
 //!   by the program.
 //! - [`advise`](advise()): runs the program's own task in threads and in processes, and says which
@@ -343,12 +344,12 @@ pub mod __export {
 }
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub mod exported;
-mod init;
 /// For what `task!` writes.
 #[doc(hidden)]
 pub mod __task {
     pub use crate::pool::captured::{Capture, CaptureByValue, capture};
 }
+mod init;
 pub mod pool;
 mod publish;
 #[cfg(feature = "sandbox")]

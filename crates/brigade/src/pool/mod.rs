@@ -1,7 +1,8 @@
 //! Workers that stay: a [`Pool`] of threads or of processes, one word apart.
 
 // The files:
-// - context: what many tasks borrow
+// - context: what many tasks borrow; captured: a task and what it captures; scope: tasks that borrow
+//   from the caller's stack
 // - builder: configures and starts a pool; config: its options; pool_size: how many workers
 // - task_builder: one task, with options of its own
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:
@@ -22,8 +23,8 @@
 mod actor;
 mod backend;
 mod builder;
-mod closing;
 pub(crate) mod captured;
+mod closing;
 mod closing_async;
 mod config;
 mod context;
@@ -46,6 +47,7 @@ pub(crate) mod process;
 #[path = "no_processes.rs"]
 pub(crate) mod process;
 mod refused_map;
+mod scope;
 mod stacks;
 mod state;
 mod stats;
@@ -65,9 +67,9 @@ use std::sync::Arc;
 
 pub use actor::{Actor, ActorBuilder};
 pub use builder::PoolBuilder;
+pub use captured::Captured;
 pub use closing_async::{ShutdownAsync, WaitIdleAsync};
 pub use context::Context;
-pub use captured::Captured;
 pub use histogram::Latencies;
 pub use keyed::MapKeyed;
 pub use map::{Map, MapUnordered};
@@ -79,6 +81,7 @@ pub use state::{StatePool, StatePoolBuilder, StateTaskBuilder};
 pub use stats::PoolStats;
 pub use submit_async::SubmitAsync;
 pub use task_builder::TaskBuilder;
+pub use thread::{PoolScope, ScopedTaskHandle};
 pub use worker_for::{KeyedTaskBuilder, StateWorkerFor, TrySubmitError, WorkerFor, WorkerLost};
 
 use self::backend::{Backend, LastHandle};

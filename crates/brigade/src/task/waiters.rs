@@ -1,9 +1,9 @@
 //! Futures that wait for one thing: for room in a pool's queue or in a channel, or until a pool has
 //! nothing to do.
 //!
-//! What makes room notifies them in the order in which they came, of room as many as there is room for.
-//! One that was notified tries again; another caller may have been faster, and then it is the next
-//! to be notified. A future that is dropped after it was notified notifies the next.
+//! What makes room notifies them in the order in which they came, as many as there is room for. One
+//! that was notified tries again; another caller may have been faster, and then it is the next to be
+//! notified. A future that is dropped after it was notified notifies the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ impl FutureWaiters {
         drop(before);
     }
 
-    /// There is room for `room` tasks. Called without a lock of the pool's.
+    /// There is room for `room` more. Called without a lock of the pool's.
     #[inline(always)]
     pub(crate) fn notify(&self, room: usize) {
         if room > 0 && !self.is_empty() {

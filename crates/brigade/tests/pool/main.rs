@@ -24,6 +24,7 @@ mod options;
 mod queue;
 mod resize;
 mod room;
+mod scope;
 mod sharing;
 mod size;
 mod state;

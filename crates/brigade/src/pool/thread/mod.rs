@@ -7,7 +7,8 @@
 // - worker: one thread; adaptive_spin: how long it looks before it sleeps; current: the worker that
 //   the calling thread is
 // - work: what waits in the queue; callable: what a task calls; submit: taking tasks on;
-//   keyed: those of a key; task: one that was submitted; retry: what it takes to run it again
+//   keyed: those of a key; task: one that was submitted; retry: what it takes to run it again;
+//   scope: tasks that borrow
 // - map_job, map_batch, map: many inputs for one function
 // - capacity: the limit of the queue; timeouts: the thread that ends tasks; counters: numbers
 // - publish: what is published of it; stacks: what each thread does now
@@ -30,6 +31,7 @@ mod publish;
 mod registry;
 mod retry;
 mod scheduler;
+mod scope;
 mod shutdown;
 mod stacks;
 mod start;
@@ -46,3 +48,5 @@ mod worker;
 pub(in crate::pool) use callable::Callable;
 pub(in crate::pool) use map::Map;
 pub(in crate::pool) use pool::ThreadPool;
+pub(in crate::pool) use scope::scope;
+pub use scope::{PoolScope, ScopedTaskHandle};
