@@ -206,8 +206,9 @@
 //! - `derive`: `#[derive(ShmSafe)]`, `#[brigade::main]`, `#[brigade::test]`.
 //! - `sandbox`: [`Sandbox`], what a worker process may reach.
 //! - `timeline`: [`PoolBuilder::trace`], a file for Perfetto.
-//! - `tracing`: events of [`tracing`](https://docs.rs/tracing). Without it all that they would have
-//!   told is in [numbers](Pool::stats) and errors.
+//! - `tracing`: events of [`tracing`](https://docs.rs/tracing), and
+//!   [those of workers](PoolBuilder::forward_tracing). Without it all that the library's own would
+//!   have told is in [numbers](Pool::stats) and errors.
 //!
 //! # Other systems
 //!
@@ -261,6 +262,7 @@
 //! | `brigade-room` | the first future that waits for room in a channel; more for over a hundred channels | with the program |
 //! | `brigade-done` | the first [`on_done`](JoinHandle::on_done) | with the program |
 //! | `brigade-memory` | the first value of 256 KiB or more: it gives back memory kept for the next one | with the program |
+//! | `brigade-events` | the first builder that [forwards events](PoolBuilder::forward_tracing): it sleeps until a worker sends one | with the program |
 //! | `brigade-publish` | [`publish`](publish()): it sleeps until a reader asks | with the program |
 //! | `brigade-pool`, or the pool's [name](PoolBuilder::name) | a pool of threads, one for each worker | with the pool |
 //! | `brigade-timeouts` | a pool of threads with timeouts or deadlines | with the pool |

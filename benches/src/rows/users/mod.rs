@@ -1,6 +1,7 @@
 //! What users of pools ask for, and what it costs: a size that follows the work, streams, contexts,
-//! actors, tasks by name, stacks, and a product of matrices in place. None of it has a goal.
+//! actors, tasks by name, stacks, workers' events, and a product of matrices in place. None of it has a goal.
 
+mod forwarding;
 mod growing;
 mod matrix;
 mod small;
@@ -18,5 +19,6 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
     rows.extend(small::measure(quick)?);
     rows.extend(matrix::measure(quick)?);
     rows.extend(stacks::measure(quick)?);
+    rows.extend(forwarding::measure(quick)?);
     Ok(rows)
 }

@@ -16,6 +16,8 @@ use super::pool_size::PoolSize;
 use super::timeline::Timeline;
 use super::{Pool, process as process_pool, thread};
 use crate::sys::processors;
+#[cfg(feature = "tracing")]
+use crate::trace::LevelFilter;
 use crate::{Kind, process};
 
 /// So long that a clock can say when it ends.
@@ -110,6 +112,8 @@ impl PoolBuilder {
                 memory_limit: None,
                 processes_limit: None,
                 keep_crashes: None,
+                #[cfg(feature = "tracing")]
+                forward_tracing: None,
                 thread_stacks: false,
                 process: process::Builder::new(),
                 #[cfg(feature = "timeline")]
@@ -396,6 +400,53 @@ impl PoolBuilder {
     /// on systems other than Linux it does nothing.
     pub fn thread_stacks(mut self, yes: bool) -> PoolBuilder {
         self.options.thread_stacks = yes;
+        self
+    }
+
+    /// What tasks tell by [`tracing`](https://docs.rs/tracing) lies in the span of the task, which
+    /// lies in the span in which that was submitted; and what those in processes tell up to this
+    /// level, also by the crate `log`, goes to the program's subscriber:
+    /// [`process::Builder::forward_tracing`] says how, and what it is that arrives.
+    ///
+    /// In a thread a task's events are the program's own, whatever their level. There the span is
+    /// opened for each task, and the task runs within it.
+    ///
+    /// A task in a pool of processes costs about a microsecond more, and each result is taken when
+    /// it is there, as with a [timeline](Self::trace).
+    ///
+    /// *Default: [`LevelFilter::OFF`](tracing::level_filters::LevelFilter::OFF), no spans; what
+    /// [`process`](Self::process) says, for processes.*
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::{Kind, Pool};
+    /// use tracing::level_filters::LevelFilter;
+    ///
+    /// fn resize(image: Vec<u8>) -> usize {
+    ///     tracing::debug!(bytes = image.len(), "resizing");
+    ///     image.len() / 4
+    /// }
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// brigade::init();
+    /// // tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
+    /// # #[cfg(target_os = "linux")]
+    /// let kind = Kind::Process;
+    /// # #[cfg(not(target_os = "linux"))]
+    /// # let kind = Kind::Thread;
+    /// let pool = Pool::builder(kind).workers(2).forward_tracing(LevelFilter::DEBUG).build()?;
+    /// let request = tracing::info_span!("request", id = 7).entered();
+    /// assert_eq!(pool.map(resize, vec![vec![0; 100]; 8]).flatten().sum::<usize>(), 200);
+    /// drop(request);
+    /// drop(pool); // now all was told
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tracing")]
+    #[doc(alias = "log")]
+    #[doc(alias = "subscriber")]
+    pub fn forward_tracing(mut self, level: LevelFilter) -> PoolBuilder {
+        self.options.forward_tracing = level.into_level();
         self
     }
 

@@ -12,6 +12,8 @@ use super::policy::limits::QueueLimit;
 use super::pool_size::PoolSize;
 use super::timeline::Timeline;
 use crate::task::name::TaskName;
+#[cfg(feature = "tracing")]
+use crate::trace::Level;
 use crate::{JoinError, process};
 
 /// The options of a pool.
@@ -37,6 +39,10 @@ pub(crate) struct Options {
     /// Of the pool as a whole, threads too.
     pub(crate) processes_limit: Option<u64>,
     pub(crate) keep_crashes: Option<PathBuf>,
+    /// Up to which level the events of tasks have the task's span as their parent, and workers send
+    /// theirs.
+    #[cfg(feature = "tracing")]
+    pub(crate) forward_tracing: Option<Level>,
     /// Threads may be asked for their stacks.
     pub(crate) thread_stacks: bool,
     pub(crate) process: process::Builder,

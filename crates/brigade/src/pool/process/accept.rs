@@ -11,16 +11,18 @@ use super::task::Task;
 use crate::pool::policy::keys::{Lost, NotTaken};
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::sim::local::{Instant, MutexGuard};
+use crate::trace::Submission;
 use crate::{JoinError, Timeout};
 
 impl ProcessPool {
     /// Takes a task on, when there is room for it. `false`: the pool was closed.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue(&self, task: &mut Option<Task>) -> bool {
+        let submission = self.submission();
         let Some(inner) = self.wait_for_room(None) else {
             return false;
         };
-        self.enqueue_locked(inner, task);
+        self.enqueue_locked(inner, task, submission.as_ref());
         true
     }
 
@@ -28,11 +30,12 @@ impl ProcessPool {
     /// `false`: it has passed, and there was none; or the pool was closed.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_by(&self, task: &mut Option<Task>) -> bool {
+        let submission = self.submission();
         let deadline = task.as_ref().and_then(Task::deadline);
         let Some(inner) = self.wait_for_room(deadline) else {
             return false;
         };
-        self.enqueue_locked(inner, task);
+        self.enqueue_locked(inner, task, submission.as_ref());
         true
     }
 
@@ -64,13 +67,14 @@ impl ProcessPool {
     /// gone, and the task was not taken.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn enqueue_keyed(&self, key: u64, task: &mut Option<Task>) -> Result<bool, Lost> {
+        let submission = self.submission();
         // Deaths that the fork server has told of.
         self.poll();
         let deadline = task.as_ref().and_then(Task::deadline);
         let Some(inner) = self.wait_for_room(deadline) else {
             return Ok(false);
         };
-        self.enqueue_pinned(inner, key, task)?;
+        self.enqueue_pinned(inner, key, task, submission.as_ref())?;
         Ok(true)
     }
 
@@ -81,12 +85,13 @@ impl ProcessPool {
         key: u64,
         task: &mut Option<Task>,
     ) -> Result<(), NotTaken<()>> {
+        let submission = self.submission();
         self.poll();
         let inner = self.lock();
         if inner.dispatcher.closing || inner.dispatcher.is_full() {
             return Err(NotTaken::Full(()));
         }
-        let taken = self.enqueue_pinned(inner, key, task);
+        let taken = self.enqueue_pinned(inner, key, task, submission.as_ref());
         taken.map_err(|Lost| NotTaken::Lost(()))
     }
 
@@ -96,26 +101,33 @@ impl ProcessPool {
         mut inner: MutexGuard<'_, LockedPool>,
         key: u64,
         task: &mut Option<Task>,
+        submission: Option<&Submission>,
     ) -> Result<(), Lost> {
         if let Some(task) = task {
             task.pin = Some(inner.dispatcher.worker_for(key)?);
         }
-        self.enqueue_locked(inner, task);
+        self.enqueue_locked(inner, task, submission);
         Ok(())
     }
 
     /// Takes a task on, if there is room for it and the pool was not closed.
     #[must_use = "a task that was not taken has a handle that would wait for ever"]
     pub(super) fn try_enqueue(&self, task: &mut Option<Task>) -> bool {
+        let submission = self.submission();
         let inner = self.lock();
         if inner.dispatcher.closing || inner.dispatcher.is_full() {
             return false;
         }
-        self.enqueue_locked(inner, task);
+        self.enqueue_locked(inner, task, submission.as_ref());
         true
     }
 
-    fn enqueue_locked(&self, mut inner: MutexGuard<'_, LockedPool>, task: &mut Option<Task>) {
+    fn enqueue_locked(
+        &self,
+        mut inner: MutexGuard<'_, LockedPool>,
+        task: &mut Option<Task>,
+        submission: Option<&Submission>,
+    ) {
         let dispatcher = &mut inner.dispatcher;
         let Some(now) = task.as_ref().map(|task| task.submitted) else {
             return;
@@ -131,6 +143,9 @@ impl ProcessPool {
         // A caller that submits one task after another looks after the pool meanwhile.
         let looks = dispatcher.is_look_due(now);
         let number = dispatcher.next_number;
+        if let (Some(spans), Some(submission)) = (&self.spans, submission) {
+            spans.accepted(number, 1, task.target, submission);
+        }
         dispatcher.accept(task);
         if dispatcher.is_traced {
             deferred.events.push(TraceEvent::Submitted(number, 1));

@@ -168,7 +168,12 @@ impl ProcessPool {
                 of.moved(u64::from(from), u64::from(to), task);
             }
             TraceEvent::Retried(pid, task, why) => of.retried(u64::from(pid), task, why),
-            TraceEvent::Ended(task, outcome, time) => of.ended(task, outcome, time),
+            TraceEvent::Ended(task, outcome, time) => {
+                of.ended(task, outcome, time);
+                if let Some(spans) = &self.spans {
+                    spans.has_ended(task);
+                }
+            }
             TraceEvent::Stopped(pid) => of.stopped(u64::from(pid)),
             TraceEvent::GoesOn(pid) => of.goes_on(u64::from(pid)),
             TraceEvent::Replaced(pid, why) => of.replaced(u64::from(pid), why),

@@ -13,6 +13,7 @@ use crate::JoinError;
 use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
+use crate::worker::process::host::events::EventSource;
 
 /// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that
 /// it has.
@@ -28,6 +29,11 @@ const OFFERED_TOGETHER: u32 = 16;
 /// Busy workers notify the host to have their tasks shared with idle ones when they have `SHARED`
 /// times the tasks that are worth waking a worker for.
 const SHARED: usize = 4;
+
+/// Where a worker's events are read, if it sends any.
+fn events_of(slot: &WorkerSlot) -> Option<&EventSource> {
+    slot.connection.as_ref()?.events()
+}
 
 impl Dispatcher {
     /// Gives out what there is to do.
@@ -245,12 +251,12 @@ impl Dispatcher {
                 break;
             };
             let (number, with) = (task.number, task.with);
-            let pid = self.workers[i]
-                .connection
-                .as_ref()
-                .map_or(0, |connection| connection.pid());
+            let connection = self.workers[i].connection.as_ref();
+            let pid = connection.map_or(0, |connection| connection.pid());
+            let mut position = 0;
             if self.is_traced {
                 task.with = pid;
+                position = connection.map_or(0, |connection| connection.next());
             }
             let Given {
                 took,
@@ -258,6 +264,9 @@ impl Dispatcher {
                 refused,
             } = self.workers.assign(i, task);
             if self.is_traced {
+                if let (Some(events), true) = (events_of(&self.workers[i]), took > 0) {
+                    events.gave(position, took, number);
+                }
                 if let Some(rest) = &mut rest {
                     rest.with = with;
                 }

@@ -66,7 +66,7 @@ impl Dispatcher {
 
     /// Tells the subscribers which tasks a worker has begun.
     pub(super) fn announce_begun(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
-        if !self.is_traced {
+        if !self.is_heard {
             return;
         }
         let connection = self.workers[i].connection.as_ref();
@@ -180,7 +180,7 @@ impl Dispatcher {
                 (tag, take_frame(frame, &mut self.reply_buf))
             }
         };
-        let is_news = self.is_traced && slot.is_ready() && slot.is_unannounced();
+        let is_news = self.is_heard && slot.is_ready() && slot.is_unannounced();
         if is_news && tag.read(&bytes) != Reply::Leaving {
             // One that was begun, and has ended, since we looked.
             let begun = slot.first().wrapping_add(1);

@@ -59,7 +59,9 @@ pub(super) struct Dispatcher {
     pub(super) closing: bool,
     /// Everything was cancelled: nothing is run any more.
     pub(super) aborting: bool,
-    /// A subscriber listens to what happens to each task.
+    /// A subscriber listens to what happens to each task, or a timeline shows it.
+    pub(super) is_heard: bool,
+    /// The same, or what each task's end is told to beside its caller.
     pub(super) is_traced: bool,
     pub(super) next_number: u64,
     pub(super) reply_buf: Vec<u8>,
@@ -102,6 +104,7 @@ impl Dispatcher {
             changed: false,
             closing: false,
             aborting: false,
+            is_heard: false,
             is_traced: false,
             next_number: 0,
             reply_buf: Vec::new(),

@@ -113,7 +113,7 @@ impl ProcessPool {
             }
             // Futures, and subscribers of events, are to hear of each task when it ends.
             let others = !inner.parked.is_empty()
-                || inner.dispatcher.is_traced
+                || inner.dispatcher.is_heard
                 || inner.dispatcher.wakeups.notifies_each_result();
             let Some(words) = inner.dispatcher.set_driver_wakeups(want, others) else {
                 inner.dispatcher.verify_counts(&mut deferred);

@@ -22,6 +22,7 @@ use crate::sim::local::Instant;
 use crate::task::codec;
 use crate::task::codec::Encoded;
 use crate::task::entry::caught;
+use crate::trace::Submission;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::ipc::mailbox::INLINE_MAX;
 use crate::worker::process::ipc::order::{FRAME_HEADER, task_frame};
@@ -67,6 +68,8 @@ pub(crate) struct Map<A, R, I> {
     strip_first: u64,
     /// Bytes of inputs that were too large for a batch.
     carried: u64,
+    /// Where it was begun, if that is to be known.
+    submission: Option<Submission>,
     types: PhantomData<fn(A)>,
 }
 
@@ -131,6 +134,11 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         } else {
             u32::MAX
         };
+        let submission = if pool.is_ours() {
+            pool.submission()
+        } else {
+            None
+        };
         Map {
             pool: Arc::clone(pool),
             target,
@@ -147,6 +155,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
             batch_count: 0,
             strip_first: 0,
             carried: 0,
+            submission,
             types: PhantomData,
         }
     }
@@ -285,6 +294,10 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
                 if dispatcher.is_traced {
                     let submitted = TraceEvent::Submitted(dispatcher.next_number, task.count());
                     deferred.events.push(submitted);
+                }
+                if let (Some(spans), Some(submission)) = (&self.pool.spans, &self.submission) {
+                    let (first, count) = (dispatcher.next_number, task.count());
+                    spans.accepted(first, count, task.target, submission);
                 }
                 dispatcher.accept(task);
             }

@@ -57,6 +57,8 @@ mod shuttle_tests;
 mod stacks;
 mod submit;
 mod task;
+#[cfg_attr(not(feature = "tracing"), path = "no_task_spans.rs")]
+mod task_spans;
 mod vacancies;
 mod wakeup_schedule;
 mod wakeups;
@@ -69,6 +71,7 @@ use std::sync::Arc;
 use self::deferred::Deferred;
 use self::dispatcher::Dispatcher;
 use self::respawn::StartFailure;
+use self::task_spans::TaskSpans;
 use super::config::Options;
 use super::crash_file;
 use super::policy::size::Following;
@@ -79,6 +82,7 @@ use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::worker::process::host::client::PoolObserver;
 use crate::worker::process::host::groups::{self, Whole};
+use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::{Kind, PoolStats};
 
@@ -88,6 +92,31 @@ pub(in crate::pool) use self::submit::StatePlan;
 pub(crate) use map::Map;
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]
 pub(crate) use map::Now;
+
+/// Has the workers send their events, if that is asked for.
+#[cfg(feature = "tracing")]
+fn forward_events(
+    pool: u64,
+    options: &Arc<Options>,
+    setup: &mut WorkerSetup,
+) -> io::Result<Option<Arc<TaskSpans>>> {
+    let level = options.forward_tracing.or(options.process.forwards());
+    let Some(level) = level else {
+        return Ok(None);
+    };
+    let spans = Arc::new(TaskSpans::new(pool, options));
+    setup.forward_events(spans.forwarding(level)?);
+    Ok(Some(spans))
+}
+
+#[cfg(not(feature = "tracing"))]
+fn forward_events(
+    _pool: u64,
+    _: &Arc<Options>,
+    _: &mut WorkerSetup,
+) -> io::Result<Option<Arc<TaskSpans>>> {
+    Ok(None)
+}
 
 impl ProcessPool {
     /// Starts the workers, and waits until each is ready.
@@ -143,7 +172,10 @@ impl ProcessPool {
         };
         groups::limit_pool(&mut setup.told.limits, whole)?;
         let options = Arc::new(options);
-        let pool = ProcessPool::new(Arc::clone(&options), setup.clone(), |pool| {
+        let number = pool::next_number();
+        let spans = forward_events(number, &options, &mut setup)?;
+        let (told, own) = (setup.clone(), Arc::clone(&options));
+        let pool = ProcessPool::new(number, own, told, spans, |pool| {
             let pool: std::sync::Weak<dyn PoolObserver> = pool;
             let observer_id = server.register(pool);
             Dispatcher::new(options, setup, server, observer_id)

@@ -108,7 +108,7 @@ impl Dispatcher {
         if let Some(when) = self.next_look_at_size() {
             sooner(when);
         }
-        if self.is_traced && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
+        if self.is_heard && (self.workers.busy().iter()).any(|&i| self.workers[i].is_unannounced())
         {
             // No worker notifies when a task begins.
             sooner(Instant::now() + CHECK_STARTED);

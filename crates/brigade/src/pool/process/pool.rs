@@ -10,6 +10,7 @@ use super::driver::{Driver, WaitFor};
 use super::ordered_delivery::OrderedDelivery;
 use super::respawn::StartFailure;
 use super::result_cell::{HasResultCell, ResultCell};
+use super::task_spans::TaskSpans;
 use crate::pool::config::Options;
 use crate::pool::events;
 use crate::sim::local::thread::Thread;
@@ -17,6 +18,7 @@ use crate::sim::local::{AtomicBool, AtomicU32, AtomicU64, Instant, Mutex, MutexG
 use crate::sys::original::Original;
 use crate::task::name::TaskName;
 use crate::task::waiters::FutureWaiters;
+use crate::trace::Submission;
 use crate::worker::process::backend::ForkServer;
 use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
@@ -50,6 +52,14 @@ pub(crate) struct ProcessPool {
     pub(super) trace_events: OrderedDelivery<TraceEvent>,
     /// What the timeline does not show yet.
     pub(super) timeline_spans: OrderedDelivery<Drawing>,
+    /// The spans of its tasks, where its workers send their events.
+    pub(super) spans: Option<Arc<TaskSpans>>,
+}
+
+/// The number of a pool in events.
+pub(super) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 pub(super) struct LockedPool {
@@ -65,16 +75,17 @@ pub(super) struct LockedPool {
 
 impl ProcessPool {
     pub(super) fn new(
+        number: u64,
         options: Arc<Options>,
         setup: WorkerSetup,
+        spans: Option<Arc<TaskSpans>>,
         make: impl FnOnce(std::sync::Weak<ProcessPool>) -> Dispatcher,
     ) -> Arc<ProcessPool> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let size = options.workers() as u32;
         Arc::new_cyclic(|pool| ProcessPool {
             size: AtomicU32::new(size),
             options,
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            number,
             setup,
             original: Original::this_process(),
             closed: AtomicBool::new(false),
@@ -91,6 +102,7 @@ impl ProcessPool {
             idle: FutureWaiters::default(),
             trace_events: OrderedDelivery::default(),
             timeline_spans: OrderedDelivery::default(),
+            spans,
         })
     }
 
@@ -110,7 +122,8 @@ impl ProcessPool {
         // Asked before: the answer is the listener's own code.
         let heard = events::task_events_enabled() || self.options.timeline.is_some();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.dispatcher.is_traced = heard;
+        inner.dispatcher.is_heard = heard;
+        inner.dispatcher.is_traced = heard || self.spans.is_some();
         if heard {
             inner.dispatcher.wakeups.notify_each_result();
         }
@@ -225,6 +238,12 @@ impl ProcessPool {
         runs.then(|| connection.pid())
     }
 
+    /// Where the calling thread submits tasks, if that is to be known. Asked for where nothing is
+    /// locked.
+    pub(super) fn submission(&self) -> Option<Submission> {
+        self.spans.as_ref().map(|spans| spans.submission())
+    }
+
     pub(super) fn name_of(&self, target: &CallTarget) -> TaskName {
         target.name(&self.options)
     }
@@ -314,6 +333,9 @@ impl ProcessPool {
             connection.wait_ended(Some(deadline));
         }
         groups::end_pool(&self.setup.told.limits);
+        if let Some(spans) = &self.spans {
+            spans.finish();
+        }
     }
 }
 

@@ -171,7 +171,15 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
         let (job, pool) = (&self.job, &worker.pool);
         let task = &job.task;
         let timed_out = || AbandonReason::TimedOut.error(pool, task.address(), job.call_site);
-        let result = input.value.run(|input| task.call(input), timed_out);
+        let run = || input.value.run(|input| task.call(input), timed_out);
+        let result = match &job.submission {
+            None => run(),
+            Some(submission) => {
+                let function = (task.address(), job.call_site);
+                let name = || worker.name(function.0, function.1);
+                pool.within_span(submission, worker.id, input.number, function, name, run)
+            }
+        };
         worker.task_stopped();
         result.unwrap_or_else(|unwound| {
             let name = worker.name(task.address(), job.call_site);

@@ -25,6 +25,7 @@ use super::worker::WorkerThread;
 use crate::pool::policy::estimate::TaskTime;
 use crate::pool::policy::outcome::TaskOutcome;
 use crate::task::contain::contained;
+use crate::trace::Submission;
 use crate::{JoinError, Message};
 
 /// How much work a batch should be.
@@ -71,6 +72,8 @@ pub(super) struct MapJob<A, R> {
     pub(super) task: Callable<A, R>,
     pub(super) call_site: &'static Location<'static>,
     pub(super) state: Mutex<MapJobState<A, R>>,
+    /// Where it was begun, if that is to be known.
+    pub(super) submission: Option<Submission>,
     /// For the iterator, which waits for results.
     pub(super) arrived: Condvar,
     /// There are results. For an iterator that only looks.
@@ -114,6 +117,7 @@ impl<A, R> MapJob<A, R> {
             pool: Arc::clone(pool),
             task,
             call_site,
+            submission: pool.submission(),
             state: Mutex::new(MapJobState {
                 batches: VecDeque::new(),
                 filling: Batch::default(),

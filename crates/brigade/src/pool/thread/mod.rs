@@ -38,6 +38,7 @@ mod start;
 mod state;
 mod submit;
 mod task;
+mod task_spans;
 #[cfg(test)]
 mod tests;
 mod thread_table;

@@ -13,6 +13,8 @@ use super::counters::{self, PoolCounters, ThreadCounters};
 use super::keyed::KeyedThread;
 use super::locks::lock;
 use super::registry;
+#[cfg(feature = "tracing")]
+use super::task_spans::TaskNames;
 use super::thread_table::{HAS_SENTRY, NEED_WORKER, ThreadTable};
 use super::timeouts::TimeoutMonitor;
 use super::work::Work;
@@ -68,6 +70,8 @@ pub(in crate::pool) struct ThreadPool {
     pub(super) counters_of_left: ThreadCounters,
     /// Made with the pool if that has a timeout, or for the first task that has a time of its own.
     pub(super) timeout_monitor: OnceLock<TimeoutMonitor>,
+    #[cfg(feature = "tracing")]
+    pub(super) task_names: TaskNames,
 }
 
 /// A run of a task in a thread.
@@ -107,6 +111,8 @@ impl ThreadPool {
             task_time: SharedEstimate::default(),
             counters_of_left: ThreadCounters::new(),
             timeout_monitor: OnceLock::new(),
+            #[cfg(feature = "tracing")]
+            task_names: TaskNames::default(),
             options,
         }
     }

@@ -34,6 +34,7 @@ use crate::task::entry::caught;
 use crate::task::error::joined_twice;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
+use crate::trace::Submission;
 
 /// Where tasks are started that may borrow: see [`Pool::scope`](crate::Pool::scope).
 pub struct PoolScope<'scope, 'env: 'scope> {
@@ -145,7 +146,12 @@ impl<'scope> PoolScope<'scope, '_> {
         }
         let number = pool.counters.submitted.fetch_add(1, Ordering::AcqRel);
         pool.events().submitted(number);
-        let body: Box<dyn Body + 'scope> = Box::new(TaskBody { task, end });
+        let submission = pool.submission();
+        let body: Box<dyn Body + 'scope> = Box::new(TaskBody {
+            task,
+            end,
+            submission,
+        });
         let count = self.state.begin();
         // SAFETY: only the lifetime changes, from `'scope` to `'static`. What the body borrows lives
         // for `'scope`. This scope was made by the function `scope`, as all are, and `f` there works
@@ -224,11 +230,17 @@ trait Body: Send {
 struct TaskBody<F, R> {
     task: F,
     end: Arc<TaskEnd<R>>,
+    /// Where it was submitted, if that is to be known.
+    submission: Option<Submission>,
 }
 
 impl<F: FnOnce() -> R + Send, R: Send> Body for TaskBody<F, R> {
     fn run(self: Box<Self>, of: &ScopedTask, worker: &WorkerThread) -> RunOutcome {
-        let TaskBody { task, end } = *self;
+        let TaskBody {
+            task,
+            end,
+            submission,
+        } = *self;
         let pool = &worker.pool;
         let began = worker.start_time();
         let since = worker.task_started(None);
@@ -237,10 +249,16 @@ impl<F: FnOnce() -> R + Send, R: Send> Body for TaskBody<F, R> {
             let waited = Duration::from_nanos(pool.now().saturating_sub(of.submitted));
             (pool.events()).started(worker.id, of.number, waited);
         }
-        let result = caught(task).map_err(|unwound| {
-            let name = TaskName::of_type::<F>(pool.options.name.clone(), of.call_site);
-            JoinError::panicked(name, unwound, Symbols::of_this_process())
-        });
+        let name = || TaskName::of_type::<F>(pool.options.name.clone(), of.call_site);
+        let result = match &submission {
+            None => caught(task),
+            Some(submission) => {
+                let run = || caught(task);
+                pool.within_span(submission, worker.id, of.number, of.function(), name, run)
+            }
+        };
+        let result = result
+            .map_err(|unwound| JoinError::panicked(name(), unwound, Symbols::of_this_process()));
         worker.task_stopped();
         if pool.is_copy() {
             // As with any task: the child's thread ends, and with it the child.
@@ -257,7 +275,7 @@ impl<F: FnOnce() -> R + Send, R: Send> Body for TaskBody<F, R> {
     }
 
     fn reject(self: Box<Self>, why: JoinError) {
-        let TaskBody { task, end } = *self;
+        let TaskBody { task, end, .. } = *self;
         contained(|| drop(task));
         end.set(Err(why));
     }

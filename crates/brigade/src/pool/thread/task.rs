@@ -22,6 +22,7 @@ use crate::task::error::joined_twice;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
+use crate::trace::Submission;
 use crate::worker::handle::Pending;
 use crate::{JoinError, Kind, Message};
 
@@ -46,6 +47,8 @@ struct TaskState<A, R> {
     waiter: TaskWaiter,
     /// The encoded input, if the task may run again.
     retry: Option<Box<Retry>>,
+    /// Where it was submitted, if that is to be known, until it ends.
+    submission: Option<Submission>,
 }
 
 enum TaskPhase<A, R> {
@@ -104,6 +107,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
                 phase: TaskPhase::Queued(input),
                 waiter: TaskWaiter::None,
                 retry,
+                submission: pool.submission(),
             }),
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
@@ -154,7 +158,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
     }
 
     /// The worker begins the task. `None`: it has ended already.
-    fn begin(&self, worker: &WorkerThread) -> Option<TaskInput<A>> {
+    fn begin(&self, worker: &WorkerThread) -> Option<(TaskInput<A>, Option<Submission>)> {
         let mut inner = lock(&self.inner);
         let input = match std::mem::replace(&mut inner.phase, TaskPhase::Taken) {
             TaskPhase::Queued(input) => TaskInput::Value(input),
@@ -171,6 +175,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             worker: worker.id,
             began: worker.task_started(self.time_limit(&worker.pool)),
         };
+        let submission = inner.submission.clone();
         drop(inner);
         worker.pool.capacity.release(1);
         if events::task_events_enabled() {
@@ -178,7 +183,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
             let waited = Duration::from_nanos(waited);
             (worker.pool.events()).started(worker.id, self.number, waited);
         }
-        Some(input)
+        Some((input, submission))
     }
 
     /// The worker has a result. `Abandoned`: the task has ended without it.
@@ -227,6 +232,8 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         inner.phase = TaskPhase::Ended(result);
         let waiter = std::mem::replace(&mut inner.waiter, TaskWaiter::None);
         self.ended.store(true, Ordering::Release);
+        // Dropped when the lock is free, and the end is told.
+        let _submission = inner.submission.take();
         drop(inner);
         if let Some(at) = self.deadline() {
             if let Some(monitor) = pool.timeout_monitor.get() {
@@ -347,12 +354,20 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
             });
             return RunOutcome::Done;
         }
-        let Some(input) = self.begin(worker) else {
+        let Some((input, submission)) = self.begin(worker) else {
             return RunOutcome::Done;
         };
         let task = &self.task;
         let timed_out = || self.error(&worker.pool, AbandonReason::TimedOut);
-        let result = input.run(|input| task.call(input), timed_out);
+        let run = || input.run(|input| task.call(input), timed_out);
+        let result = match &submission {
+            None => run(),
+            Some(submission) => {
+                let function = (self.task.address(), self.call_site);
+                let name = || worker.name(function.0, function.1);
+                (worker.pool).within_span(submission, worker.id, self.number, function, name, run)
+            }
+        };
         let result = result.unwrap_or_else(|unwound| {
             let name = worker.name(self.task.address(), self.call_site);
             Err(JoinError::panicked(

@@ -80,6 +80,9 @@ use crate::Message;
 #[cfg(feature = "sandbox")]
 use crate::Sandbox;
 use crate::task::name::TaskName;
+use crate::trace::Level;
+#[cfg(feature = "tracing")]
+use crate::trace::LevelFilter;
 
 /// Starts `task` on `input` in a process of its own, which ends with the task.
 ///
@@ -123,6 +126,8 @@ pub struct Builder {
     /// Few have any, and all are copied.
     limits: Option<Box<AskedLimits>>,
     streams: Option<Box<AskedStreams>>,
+    /// Up to which level they send their events, if they do.
+    events: Option<Level>,
     /// The program whose workers they are; or why that is none.
     program: Option<Result<Program, Arc<io::Error>>>,
     #[cfg(feature = "sandbox")]
@@ -348,6 +353,67 @@ impl Builder {
         self
     }
 
+    /// Its events of [`tracing`](https://docs.rs/tracing), and its records of the crate `log`, up to
+    /// this level, go to the program's subscriber, with the span of the task as their parent.
+    ///
+    /// **The span** is called `task` (target `brigade::task`, level `INFO`) and has the task's
+    /// `name`, the `worker`'s process id, the `kind`, and in a pool the numbers of the `pool` and of
+    /// the `task`, as its [events](crate::Pool#events) have them. It lies within the span in which
+    /// the task was submitted, and is opened when the first event comes: a task that tells nothing
+    /// has none. Where the subscriber does not want it, events lie in the span of the submission
+    /// itself. The subscriber is the one that was the default where the task was submitted. What a
+    /// worker tells outside of its tasks, in its initializer, lies in a span `worker`.
+    ///
+    /// **An event** arrives as it was, with its level, target, module, file, line and fields
+    /// (numbers, truth values and texts; anything else as the text that it is displayed as). What is
+    /// longer than 8 KiB in all is cut, and ends with `…`; a thirty-first field is left out. The
+    /// spans that the *worker* has opened are no spans of the program's: their names and fields are
+    /// a text in the field `worker.spans`, `outer{file="a.png"}:inner`. A record of `log` is an
+    /// event with its target, level and message.
+    ///
+    /// **When.** A thread of the program's, `brigade-events`, tells them as they come, those of one
+    /// worker in order; their time is that of the telling. What a task has sent before it crashed is
+    /// told as well. A handle that is joined may return earlier; that of [`spawn`](Self::spawn), and
+    /// the end of a pool, wait for it: for one second, and for five, if the subscriber is slow.
+    ///
+    /// **A task does not wait.** What is more than some hundreds of events ahead of the subscriber
+    /// is dropped, and a `WARN` (target `brigade::process`) says how many were. Those above the level
+    /// cost the worker what a disabled event costs anywhere: a comparison.
+    ///
+    /// **A worker that sets a subscriber, or a logger, of its own**, in
+    /// [`init_with`](crate::init_with()) or its initializer, keeps that, and sends nothing it takes;
+    /// a `DEBUG` event says so; [`forward_event`] is what such a subscriber can call. Sockets are one more descriptor in the program for each worker. A
+    /// hostile worker can tell anything, in bounded memory, as events of its own tasks.
+    ///
+    /// *Default: [`LevelFilter::OFF`](tracing::level_filters::LevelFilter::OFF), none.*
+    ///
+    /// # Examples
+    /// ```
+    /// use brigade::process::Builder;
+    /// use tracing::level_filters::LevelFilter;
+    ///
+    /// fn count(text: String) -> usize {
+    ///     tracing::info!(bytes = text.len(), "counting");
+    ///     text.split_whitespace().count()
+    /// }
+    ///
+    /// brigade::init();
+    /// // tracing_subscriber::fmt().init(); in the program
+    /// let builder = Builder::new().forward_tracing(LevelFilter::INFO);
+    /// let span = tracing::info_span!("request", id = 7);
+    /// let words = span.in_scope(|| builder.spawn(count, "to be or not".to_owned()))?;
+    /// assert_eq!(words.join()?, 4);
+    /// // INFO request{id=7}:task{name="my_program::count" worker=4711 kind=process}: my_program: counting bytes=12
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tracing")]
+    #[doc(alias = "log")]
+    #[doc(alias = "subscriber")]
+    pub fn forward_tracing(mut self, level: LevelFilter) -> Builder {
+        self.events = level.into_level();
+        self
+    }
+
     /// What it may reach: see [`Sandbox`].
     ///
     /// *Default: everything that the program may.*
@@ -381,6 +447,43 @@ impl Builder {
         let running = self.start(task, input, name)?;
         Ok(JoinHandle(HandleInner::Process(Box::new(running))))
     }
+}
+
+/// Sends an event to the program as [`Builder::forward_tracing`] does: for a subscriber of a
+/// worker's own, which takes the place of the one that would. The spans that such a subscriber has
+/// opened are not sent. In the program itself, and in a worker that is to send no events, it does
+/// nothing: so one `init_with` serves all.
+///
+/// # Examples
+/// ```
+/// use tracing::{Event, Metadata, Subscriber, span};
+///
+/// /// Writes each event to a file of the worker's own, say, and sends it. With `tracing-subscriber`
+/// /// it is a `Layer` whose `on_event` does that.
+/// struct Both;
+///
+/// impl Subscriber for Both {
+///     fn event(&self, event: &Event<'_>) {
+///         brigade::process::forward_event(event);
+///     }
+/// #   fn enabled(&self, _: &Metadata<'_>) -> bool { true }
+/// #   fn new_span(&self, _: &span::Attributes<'_>) -> span::Id { span::Id::from_u64(1) }
+/// #   fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+/// #   fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+/// #   fn enter(&self, _: &span::Id) {}
+/// #   fn exit(&self, _: &span::Id) {}
+///     // …
+/// }
+///
+/// brigade::init_with(|| tracing::subscriber::set_global_default(Both).expect("the first"));
+/// tracing::info!("in the program"); // is not sent to itself
+/// ```
+#[cfg(feature = "tracing")]
+pub fn forward_event(event: &tracing::Event<'_>) {
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    child::events::forward(event);
+    #[cfg(any(not(target_os = "linux"), brigade_portable))]
+    let _ = event;
 }
 
 /// How workers are limited on this machine, in this program. Control groups are looked for at the

@@ -8,6 +8,7 @@
 //! - `task`: one task, in either; `contexts`: what tasks of a pool borrow
 //! - `flush`: how what a task has printed gets out
 //! - `streams`: the standard streams that its builder gives it, and its tasks told in them
+//! - `events`: its events of `tracing`, and records of `log`, sent to the program
 //! - `stderr_mark`: where in its stderr the text of a task begins
 //! - `oom_score`: how soon the kernel kills it where memory has run out, if its builder says so
 //! - `limits`: what it may use; `groups`: its control groups
@@ -15,6 +16,8 @@
 //! - `zombies`: when it leaves because of ended processes that tasks have left behind
 
 mod contexts;
+#[cfg(feature = "tracing")]
+pub(super) mod events;
 mod flush;
 mod groups;
 mod limits;

@@ -15,8 +15,10 @@ use crate::task::entry::{self, Resident};
 use crate::task::identity::Function;
 use crate::task::panic::Unwound;
 use crate::transport::attachment;
+#[cfg(feature = "tracing")]
+use crate::worker::process::child::events::DuringInitializer;
 use crate::worker::process::child::flush::{self, FlushedStreams};
-use crate::worker::process::child::streams;
+use crate::worker::process::child::streams::{self, Adopted};
 use crate::worker::process::child::task::shorten;
 use crate::worker::process::child::this_worker::is_the_worker;
 use crate::worker::process::child::worker::Worker;
@@ -32,14 +34,20 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
         panic: None,
     })?;
     let mut pool = setup.pool.take();
-    let mut value = None;
+    let mut adopted = Adopted::default();
     if let Some(own) = setup.streams.take() {
-        let adopted = worker
+        let came = worker
             .fd_socket()
             .and_then(|fd_socket| streams::adopt(fd_socket, own));
-        let adopted = adopted.needed_to("give a worker its standard streams");
-        (worker.marks, value) = adopted.map_err(|e| NotReady::because(&e))?;
+        let came = came.needed_to("give a worker its standard streams");
+        adopted = came.map_err(|e| NotReady::because(&e))?;
     }
+    let Adopted {
+        marks,
+        value,
+        events,
+    } = adopted;
+    worker.marks = marks;
     let state = pool.as_mut().and_then(|pool| pool.state.take());
     let state = state.map(|state| received(state, value)).transpose();
     let state = state
@@ -54,7 +62,14 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
     let initializer = pool.as_ref().and_then(|pool| pool.initializer);
+    let events = send_events(worker, events)?;
     let state = initialize(program_init, initializer, state.as_deref(), is_shut_in)?;
+    #[cfg(feature = "tracing")]
+    if let Some(events) = events {
+        events.end();
+    }
+    #[cfg(not(feature = "tracing"))]
+    drop(events);
     #[cfg(feature = "sandbox")]
     shut_in(rules.as_deref())?;
     Ok(pool.map(|setup| PoolWorker { setup, state }))
@@ -104,6 +119,27 @@ fn prepare(setup: Setup) -> Result<(), NotReady> {
             .map_err(|e| NotReady::because(&e))?;
     }
     Ok(())
+}
+
+/// Has the initializer's events go to this socket, if there is one.
+#[cfg(feature = "tracing")]
+fn send_events(
+    worker: &Worker,
+    events: Option<(OwnedFd, u8)>,
+) -> Result<Option<DuringInitializer>, NotReady> {
+    let begin = |(socket, level)| DuringInitializer::begin(socket, level, worker.mailbox);
+    let begun = events.map(begin).transpose();
+    let begun = begun.needed_to("send the program a worker's events");
+    begun.map_err(|e| NotReady::because(&e))
+}
+
+/// In a named program that was built without the feature the socket is closed: it has no events.
+#[cfg(not(feature = "tracing"))]
+fn send_events(
+    _: &Worker,
+    events: Option<(OwnedFd, u8)>,
+) -> Result<Option<(OwnedFd, u8)>, NotReady> {
+    Ok(events)
 }
 
 /// Puts the worker's sandbox in force, if it has one.

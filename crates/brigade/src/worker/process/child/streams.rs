@@ -45,12 +45,18 @@ fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
     }
 }
 
-/// Takes the streams that the fork server has sent, before there is a task; and the memory file
-/// that comes with them, if one does.
-pub(super) fn adopt(
-    fd_socket: BorrowedFd<'_>,
-    own: OwnStreams,
-) -> io::Result<(Marks, Option<OwnedFd>)> {
+/// What the fork server has sent before there is a task.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    pub(super) marks: Marks,
+    /// The memory file of a value that the worker is told at its start.
+    pub(super) value: Option<OwnedFd>,
+    /// The socket that its events go to, and up to which level.
+    pub(super) events: Option<(OwnedFd, u8)>,
+}
+
+/// Takes the streams that the fork server has sent, and what came with them.
+pub(super) fn adopt(fd_socket: BorrowedFd<'_>, own: OwnStreams) -> io::Result<Adopted> {
     let mut came = receive(fd_socket)?.into_iter();
     let mut next = || came.next().ok_or(io::ErrorKind::UnexpectedEof);
     if own.stdin {
@@ -66,8 +72,13 @@ pub(super) fn adopt(
             marks.0[i] = Some(Pinned::new(stream)?);
         }
     }
-    let value = own.value.then(next).transpose()?;
-    Ok((marks, value))
+    let value = own.value.then(&mut next).transpose()?;
+    let events = own.events.map(|level| next().map(|socket| (socket, level)));
+    Ok(Adopted {
+        marks,
+        value,
+        events: events.transpose()?,
+    })
 }
 
 fn receive(fd_socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use crate::sys::fault::{self, Fault};
 use crate::sys::{asking, process};
+#[cfg(feature = "tracing")]
+use crate::task::crash::Phase;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
 /// This worker's identity; the signal handler's way to the crash record.
@@ -34,6 +36,18 @@ pub(in crate::worker::process) fn become_the_worker_of(mailbox: Mailbox) -> &'st
 
 pub(in crate::worker::process) fn is_the_worker() -> bool {
     WORKER.get().is_some_and(WorkerIdentity::is_this_process)
+}
+
+/// Which of all tasks that this worker was given, counted from 0, it runs; also asked in a child of
+/// that task.
+#[cfg(feature = "tracing")]
+pub(in crate::worker::process::child) fn task() -> Option<u32> {
+    let mailbox = &WORKER.get()?.mailbox;
+    let runs = matches!(
+        mailbox.phase(),
+        Phase::Decoding | Phase::Running | Phase::Encoding
+    );
+    runs.then(|| mailbox.handoff().claims.begun_last())
 }
 
 /// Says that this worker is about to do something else than it is.

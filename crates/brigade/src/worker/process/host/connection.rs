@@ -13,6 +13,7 @@ use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::backend::{ForkServer, Question, SpareWorker};
 use crate::worker::process::host::death::Evidence;
+use crate::worker::process::host::events::EventSource;
 use crate::worker::process::host::streams::GivenStreams;
 use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::handoff::Notify;
@@ -45,6 +46,8 @@ pub(crate) struct WorkerConnection {
     /// The number of the question for its call stack that was sent before it was killed.
     asked: Option<u32>,
     streams: GivenStreams,
+    /// Where its events are read, if it sends any.
+    events: Option<Arc<EventSource>>,
 }
 
 enum FdSocketState {
@@ -88,7 +91,8 @@ impl WorkerConnection {
         let bytes = postcard::to_stdvec(&setup.told).map_err(io::Error::other)?;
         let SpareWorker { slot, pid, mailbox } = spare;
         server.tell_limits(&setup.told.limits, slot, pid)?;
-        server.tell_streams(setup.streams.to_send()?, slot, pid)?;
+        let (routes, events) = setup.routes(pid, &mailbox)?;
+        server.tell_streams(routes, slot, pid)?;
         let mut connection = WorkerConnection {
             server,
             slot,
@@ -105,6 +109,7 @@ impl WorkerConnection {
             unfetched: 0,
             asked: None,
             streams: setup.streams.clone(),
+            events,
         };
         connection.server.exit_table.ask_for_events(slot);
         connection.ends.mailbox().ask_for_events();
@@ -144,6 +149,11 @@ impl WorkerConnection {
     /// The streams that it was given.
     pub(crate) fn streams(&self) -> &GivenStreams {
         &self.streams
+    }
+
+    /// Where its events are read, if it sends any.
+    pub(crate) fn events(&self) -> Option<&EventSource> {
+        self.events.as_deref()
     }
 
     // ---- tasks

@@ -14,6 +14,8 @@
 //!   pool that is limited as a whole
 //! - `setup`: from a builder to what it asks for its workers, `worker_setup`
 //! - `streams`: what workers' standard streams are; `lines`: the lines that they write there
+//! - `events`: what workers send to the program's subscriber of `tracing`; `no_events`: where the
+//!   feature is off
 //! - `start_method`: whether workers are forked or executed
 
 use crate::process::{Enforcement, Limit};
@@ -21,6 +23,8 @@ use crate::process::{Enforcement, Limit};
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod death;
+#[cfg_attr(not(feature = "tracing"), path = "no_events.rs")]
+pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod lines;
 pub(crate) mod one_shot;

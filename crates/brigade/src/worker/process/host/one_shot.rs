@@ -18,12 +18,16 @@ use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServer, Origin};
+use crate::worker::process::host::events;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::Setup;
 use crate::{JoinError, Message};
 use outcome::Stored;
 use worker::{HeldEnd, OneShotInput, OneShotWorker, WaitOutcome};
+
+/// How long a caller waits for the subscriber that is told what its task has sent.
+const UNTIL_TOLD: Duration = Duration::from_secs(1);
 
 /// The task was not cancelled.
 const NOT_CANCELLED: u8 = 0;
@@ -129,6 +133,18 @@ impl<R: Message> ProcessTask<R> {
 impl<R> ProcessTask<R> {
     /// Waits for the end. `None`: not before the deadline.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        let forwards = matches!(&self.state, TaskStage::Started(worker) if worker.forwards);
+        let forwards = forwards && !self.is_copy();
+        let ended = self.wait_for_end(deadline);
+        if forwards && ended.is_some() {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            // A program that ends now has told all of it.
+            events::wait_until_told(left.unwrap_or(UNTIL_TOLD).min(UNTIL_TOLD));
+        }
+        ended
+    }
+
+    fn wait_for_end(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         self.end(deadline, |worker, cancelled, frame| {
             if cancelled {
                 worker.wait_ended(deadline).then_some(WaitOutcome::Ended)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Origin;
+use super::events::Forwarding;
 use super::groups::{self, Groups};
 use super::one_shot::ProcessTask;
 use super::program::NamedProgram;
@@ -19,6 +20,8 @@ use crate::sys::error::Call;
 use crate::task::entry::Plan;
 use crate::task::identity::Function;
 use crate::task::name::TaskName;
+#[cfg(feature = "tracing")]
+use crate::trace::Level;
 use crate::worker::process::ipc::protocol::{Limits, Setup};
 use crate::worker::program_init::ProgramInit;
 use crate::{Kind, Message};
@@ -32,7 +35,8 @@ impl Builder {
         name: TaskName,
     ) -> io::Result<ProcessTask<R>> {
         self.check_own("the task")?;
-        let setup = self.setup()?;
+        let mut setup = self.setup()?;
+        self.forward_task(&mut setup, &name)?;
         ProcessTask::start(task, input, setup.as_ref(), name, self.grace)
             .needed_to("run a task in a process")
     }
@@ -50,6 +54,7 @@ impl Builder {
         if let Some(setup) = &mut setup {
             setup.told.program_init = None;
         }
+        self.forward_task(&mut setup, &name)?;
         let of = Origin {
             program: Some(program),
             inheritance: Setup::inheritance(setup.as_ref().map(|setup| &setup.told)),
@@ -72,6 +77,8 @@ impl Builder {
             // Which program's worker it is costs the worker nothing.
             program: _,
             streams,
+            // Each task, and each pool, has a place for its workers' events.
+            events: _,
             #[cfg(feature = "sandbox")]
             sandbox,
         } = self;
@@ -144,14 +151,26 @@ impl Builder {
         };
         #[cfg(feature = "sandbox")]
         let setup = of_sandbox(setup);
-        Ok((setup != Setup::default()).then_some(WorkerSetup {
-            told: setup,
-            streams,
-        }))
+        Ok((setup != Setup::default()).then(|| WorkerSetup::new(setup, streams)))
     }
 }
 
 impl Builder {
+    /// Has the events of a worker with a single task told under that, if its builder says so.
+    fn forward_task(&self, setup: &mut Option<WorkerSetup>, name: &TaskName) -> io::Result<()> {
+        if let Some(level) = self.events {
+            let forwarding = Forwarding::of_task(level, name.clone())?;
+            setup.get_or_insert_default().forward_events(forwarding);
+        }
+        Ok(())
+    }
+
+    /// Up to which level its workers' events are the program's, if they are.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn forwards(&self) -> Option<Level> {
+        self.events
+    }
+
     /// The function's offset. A program that is another has its own.
     fn program_init(&self) -> io::Result<Option<u64>> {
         let init = ProgramInit::get().filter(|_| self.program.is_none());

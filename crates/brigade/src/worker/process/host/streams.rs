@@ -67,6 +67,7 @@ impl GivenStreams {
             stdout: !matches!(stdout.0, To::Inherit),
             marks,
             value: value.is_some(),
+            events: None,
         })
     }
 
@@ -110,6 +111,7 @@ impl GivenStreams {
             stdout: route(&inner.streams.stdout.0)?,
             stderr: route(&inner.streams.stderr.0)?,
             value: inner.value.is_some(),
+            events: false,
         };
         if let Some(value) = &inner.value {
             descriptors.push(opened::copy(value)?);

@@ -1,7 +1,13 @@
 //! What a builder asks for its workers.
 
+use std::io;
+use std::sync::Arc;
+
+use super::events::{EventSource, Forwarding};
 use super::streams::GivenStreams;
+use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
+use crate::worker::process::ipc::streams::SentRoutes;
 
 /// What a worker gets before its task, and what only the host and its fork server know of it.
 #[derive(Clone, Debug, Default)]
@@ -11,4 +17,40 @@ pub(crate) struct WorkerSetup {
     /// The worker's streams. The host sends them to the fork server, which sends the worker their
     /// descriptors.
     pub(crate) streams: GivenStreams,
+    /// Where its events go, if they do.
+    events: Option<Forwarding>,
+}
+
+impl WorkerSetup {
+    pub(crate) fn new(told: Setup, streams: GivenStreams) -> WorkerSetup {
+        WorkerSetup {
+            told,
+            streams,
+            events: None,
+        }
+    }
+
+    /// Its events go there.
+    pub(crate) fn forward_events(&mut self, to: Forwarding) {
+        self.told.streams.get_or_insert_default().events = Some(to.level());
+        self.events = Some(to);
+    }
+
+    /// What the fork server is told of this worker before the worker has this setup; and where the
+    /// worker's events are read, if it sends any.
+    pub(crate) fn routes(
+        &self,
+        pid: u32,
+        mailbox: &Arc<Mailbox>,
+    ) -> io::Result<(Option<SentRoutes>, Option<Arc<EventSource>>)> {
+        let mut sent = self.streams.to_send()?;
+        let Some(forwarding) = &self.events else {
+            return Ok((sent, None));
+        };
+        let (socket, source) = forwarding.connect(pid, mailbox)?;
+        let (routes, descriptors) = sent.get_or_insert_default();
+        routes.events = true;
+        descriptors.push(socket);
+        Ok((sent, Some(source)))
+    }
 }

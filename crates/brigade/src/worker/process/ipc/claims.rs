@@ -73,6 +73,12 @@ impl Claims {
         unpack(self.0.load(Ordering::Acquire)).1 != begun
     }
 
+    /// The task that was begun last, counted from 0. A worker of a single task has no claims.
+    #[cfg(feature = "tracing")]
+    pub(in crate::worker::process) fn begun_last(&self) -> u32 {
+        unpack(self.0.load(Ordering::Relaxed)).0.wrapping_sub(1)
+    }
+
     /// A hostile worker: one less was begun.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(in crate::worker::process) fn unsay(&self) {

@@ -71,6 +71,8 @@ struct Status {
     stderr_before: AtomicU64,
     /// Not 0: what its task has printed could not be written out.
     unflushed: AtomicU32,
+    /// How many events it could not send, in 32 bits that wrap.
+    lost_events: AtomicU32,
 }
 
 const _: () = assert!(STACK_AT % PAGE == 0 && size_of::<StackRecord>() <= PAGE);
@@ -188,6 +190,18 @@ impl Mailbox {
     /// Whether what its task has printed could not be written out; the worker's word.
     pub(crate) fn is_unflushed(&self) -> bool {
         self.status().unflushed.load(Ordering::Relaxed) != 0
+    }
+
+    /// The worker: an event could not be sent, for the program reads more slowly than this writes.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn count_lost_event(&self) {
+        self.status().lost_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events could not be sent, in 32 bits that wrap; the worker's word.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn lost_events(&self) -> u32 {
+        self.status().lost_events.load(Ordering::Relaxed)
     }
 
     /// How many bytes of its stderr are not of its task.

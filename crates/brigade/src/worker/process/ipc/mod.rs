@@ -9,9 +9,12 @@
 //! - `fd_socket`: a socket to each worker, for descriptors and large values
 //! - `wake_socket`: how workers wake the host's listener
 //! - `stderr_count`: how much of each worker's stderr was read
+//! - `events`: events of `tracing`, and records of `log`, on their way
 //! - `streams`: where its standard streams go; lines on their way
 
 pub(crate) mod claims;
+#[cfg(feature = "tracing")]
+pub(crate) mod events;
 pub(crate) mod exit_table;
 pub(crate) mod fd_socket;
 pub(crate) mod handoff;

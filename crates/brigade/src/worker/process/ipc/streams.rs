@@ -23,20 +23,22 @@ pub(crate) enum Route {
 
 /// What is to become of the streams of a worker that has no task yet. With a descriptor for each
 /// that needs one, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Routes {
     pub(crate) stdin: bool,
     pub(crate) stdout: Option<Route>,
     pub(crate) stderr: Option<Route>,
     /// Whether a memory file comes with them, of a value that is too large for the worker's setup.
     pub(crate) value: bool,
+    /// The socket that its events go to.
+    pub(crate) events: bool,
 }
 
 /// Those, and their descriptors, on their way to the fork server.
 pub(crate) type SentRoutes = (Routes, Vec<OwnedFd>);
 
 /// What the worker itself needs to know of its streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnStreams {
     /// These come through its descriptor socket, in this order.
     pub(crate) stdin: bool,
@@ -45,6 +47,9 @@ pub(crate) struct OwnStreams {
     pub(crate) marks: [bool; 2],
     /// A memory file comes behind its streams.
     pub(crate) value: bool,
+    /// A socket comes behind that, to which its events go: those up to this level, from 1, errors
+    /// alone, to 5.
+    pub(crate) events: Option<u8>,
 }
 
 /// The numbers under which they come through the descriptor socket, or that they do not come. Those

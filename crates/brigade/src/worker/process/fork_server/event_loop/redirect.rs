@@ -78,8 +78,10 @@ impl ForkedWorker {
                 theirs.push(write);
             }
         }
-        if routes.value {
-            theirs.push(next()?);
+        for also in [routes.value, routes.events] {
+            if also {
+                theirs.push(next()?);
+            }
         }
         Ok(theirs)
     }

@@ -38,6 +38,8 @@ pub(super) struct OneShotWorker {
     pub(super) held: Option<HeldEnd>,
     /// The worker's only reply was taken.
     pub(super) replied: bool,
+    /// It sends its events.
+    pub(super) forwards: bool,
 }
 
 /// What a wait for a worker found.
@@ -133,6 +135,7 @@ impl OneShotWorker {
             task_sent: false,
             held: None,
             replied: false,
+            forwards: false,
         })
     }
 
@@ -211,8 +214,9 @@ impl OneShotWorker {
         }
         self.server
             .tell_limits(&setup.told.limits, self.slot, self.pid)?;
-        self.server
-            .tell_streams(setup.streams.to_send()?, self.slot, self.pid)?;
+        let (routes, events) = setup.routes(self.pid, self.ends.mailbox())?;
+        self.server.tell_streams(routes, self.slot, self.pid)?;
+        self.forwards = events.is_some();
         self.write(Order::SetUp(&bytes))?;
         self.ends.orders.publish();
         let mut frame = Vec::new();

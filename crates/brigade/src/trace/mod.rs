@@ -4,10 +4,16 @@
 //! [`tracing`]: https://docs.rs/tracing
 
 #[cfg(feature = "tracing")]
+mod span;
+
+#[cfg(feature = "tracing")]
 pub(crate) use tracing::{Level, enabled, event, field::display, level_filters::LevelFilter, warn};
 
+#[cfg(feature = "tracing")]
+pub(crate) use span::{Span, SpanFields, Submission};
+
 #[cfg(not(feature = "tracing"))]
-pub(crate) use absent::{Level, LevelFilter, enabled, event, warn};
+pub(crate) use absent::{Level, LevelFilter, Submission, enabled, event, warn};
 
 /// Tells the subscriber, if one is interested in this level. A panic in it must not take a task's
 /// end along, or the thread that tells.
@@ -39,6 +45,10 @@ mod absent {
             Level(0)
         }
     }
+
+    /// Where a task was submitted: no subscriber is there.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Submission {}
 
     macro_rules! enabled {
         ($($any:tt)*) => {
