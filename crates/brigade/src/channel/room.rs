@@ -11,16 +11,17 @@
 //!    unless that looks soon, announces in the channel that a sender waits, and **then** tries
 //!    again.
 //! 2. The receiver makes room, and finds the announcement: it takes that away, changes the word,
-//!    and wakes what sleeps on it.
+//!    and wakes the thread, which sleeps on it.
 //! 3. The thread announces anew if futures wait, **then** looks whether the word has changed, and
-//!    tells the first of them.
-//! 4. That one tries again, and sends. If there is more room, it tells the next. If it is dropped
-//!    instead, it tells the next; if another sender was faster, it is the first again.
+//!    notifies the first of them.
+//! 4. That future tries again, and sends. If there is more room, it notifies the next. If it is
+//!    dropped instead, it notifies the next, too; if another sender was faster, it is the first
+//!    again.
 //!
-//! *The receiver dies*: the word does not change. Each death of a process ends the sleep
+//! *The receiver dies*: the word does not change. Each death of a process ends the thread's sleep
 //! ([`DeathWatch`]); so does a tick while futures wait, for a receiver that is lost in another way,
-//! and for what else no word tells of. Then the first future tries again, and asks the kernel
-//! whether the receiver is there. One that finds it gone tells all others.
+//! and for room that changes no word. Then the first future tries again, and asks the kernel
+//! whether the receiver is there. A future that finds it gone notifies all others.
 //!
 //! *The process is forked*: the child has neither the thread nor the parent's futures. It makes
 //! what it needs anew ([`OwnCell`](crate::sys::per_process::OwnCell)).
@@ -106,11 +107,11 @@ impl Drop for RoomRegistration {
 }
 
 impl AwaitedRoom {
-    /// Tells a future if there may be room, or if it is to look for another reason. Gives the word
-    /// to sleep on, and whether futures waited.
+    /// Notifies a future if there may be room, or `at_any_rate`. Returns the word to sleep on, and
+    /// whether futures waited.
     fn look(&self, at_any_rate: bool) -> (u32, bool) {
-        // Before it is looked which wait: one that comes later announces itself, and the word
-        // changes.
+        // Before the waiters: a future that comes after this announces itself, and room for it
+        // changes the word.
         let mut word = self.view.now();
         let is_awaited = !self.waiters.is_empty();
         if is_awaited {
@@ -141,7 +142,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl RoomThread {
-    /// One of this process that has this channel from now on.
+    /// A thread of this process, which has this channel from now on.
     fn with(room: Arc<AwaitedRoom>) -> io::Result<&'static RoomThread> {
         // A fork has not its parent's threads, and starts its own.
         static ALL: PerProcess<Mutex<Vec<&'static RoomThread>>> = PerProcess::new(Mutex::default);
@@ -178,7 +179,7 @@ impl RoomThread {
         self.call();
     }
 
-    /// Has it look.
+    /// Has the thread look.
     fn call(&self) {
         self.called.fetch_add(1, Ordering::Release);
         futex::wake_all_shared(&self.called);

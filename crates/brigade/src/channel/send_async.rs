@@ -76,8 +76,8 @@ impl<T> SendAsync<T> {
         self.message.take()
     }
 
-    /// It waits no longer. `sent`: it has used the room that it was told of, if it was. `is_gone`:
-    /// it has found that the receiver is.
+    /// This future waits no longer. `sent`: it has used the room that it was notified of, if it was.
+    /// `is_gone`: it has found the receiver gone.
     fn leave(&mut self, sent: bool, is_gone: bool) {
         // In a fork of the program the lock may be held by a thread that is not there.
         let waiting = self.waiting.take();
@@ -92,7 +92,7 @@ impl<T> SendAsync<T> {
             // The others need not wait until each finds it.
             waiters.notify(usize::MAX);
         } else if sent && self.side.has_room() {
-            // One was told of what may have been room for several.
+            // One was notified of what may have been room for several.
             waiters.notify(1);
         }
     }
@@ -138,7 +138,7 @@ impl<T: Message> SendAsync<T> {
         // There may have been room before it was seen that this waits.
         match self.offer()? {
             Offered::Sent => Poll::Ready(Ok(())),
-            // Of a receiver that was lost before, nothing tells.
+            // A receiver that was lost before changes no word.
             Offered::Full if self.side.is_hung_up() => Poll::Ready(Err(NotAccepted::Gone)),
             Offered::Full => Poll::Pending,
             Offered::Contended => try_again(context),

@@ -1,9 +1,12 @@
 //! A host that is copied by fork(2), with ends of channels and locks in shared memory: they work in
 //! both, as far as they can, and what the copy drops is no loss to the original.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use brigade::channel::{self, Receiver, RecvError, Select, Sender, Transport};
+use brigade::channel::{self, Receiver, RecvError, Select, SendAsync, Sender, Transport};
 use brigade::sync::{Barrier, Mutex, RwLock};
 use brigade::{JoinHandle, Shared, ShmSafe, process};
 use brigade_test_support::block_on;
@@ -126,6 +129,14 @@ fn waits_in_a_thread<'s>(
     Ok(thread)
 }
 
+fn begins_to_wait(future: &mut SendAsync<Message>) -> Ended {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(future).poll(&mut context) {
+        Poll::Pending => Ok(()),
+        Poll::Ready(ended) => fail(format!("there is no room, and {ended:?}")),
+    }
+}
+
 /// Threads of the original wait with a receiver, await one and select one; the copy drops them all.
 pub(crate) fn dropped(_: &[String]) -> Ended {
     brigade::init();
@@ -155,10 +166,24 @@ fn dropped_over(over: Transport) -> Ended {
                 selected.try_recv().map_err(|_| RecvError::Disconnected)
             })?,
         ];
+        // A future that waits for room: there are two of it, and one is dropped in the copy.
+        let (full, has_first) = channel::channel::<Message>(over, 1)?;
+        full.send(numbered(0))?;
+        let mut second = full.send_async(numbered(1));
+        begins_to_wait(&mut second)?;
         let Some(pid) = copy() else {
-            end_copy(in_the_copy(&senders, &receivers))
+            let ended = begins_to_wait(&mut second);
+            drop(second);
+            end_copy(ended.and_then(|()| in_the_copy(&senders, &receivers)))
         };
         wait_for_copy(pid)?;
+        if has_first.recv_timeout(LIMIT)? != numbered(0) {
+            return fail("the first is another");
+        }
+        block_on(second)?;
+        if has_first.recv_timeout(LIMIT)? != numbered(1) || !has_first.is_empty() {
+            return fail("the second is another, or was sent twice");
+        }
         for (n, (sender, thread)) in senders.iter().zip(threads).enumerate() {
             if sender.is_empty() {
                 sender.send_timeout(numbered(n), LIMIT)?;
