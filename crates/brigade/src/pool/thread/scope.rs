@@ -268,8 +268,7 @@ impl<F: FnOnce() -> R + Send, R: Send> Body for TaskBody<F, R> {
         of.count_end(worker, began, since, &result);
         let outcome = TaskOutcome::of(&result);
         end.set(result);
-        // It may have the last reference to a result that nothing takes.
-        contained(|| drop(end));
+        drop(end);
         of.emit_ended(pool, outcome);
         RunOutcome::Done
     }
@@ -419,10 +418,13 @@ impl<R> TaskEnd<R> {
 
 impl<R> Drop for TaskEnd<R> {
     fn drop(&mut self) {
-        let result = self.result.get_mut();
-        if matches!(result, Ok(Some(Err(JoinError::Panicked(_))))) {
+        let result = lock(&self.result).take();
+        if matches!(result, Some(Err(JoinError::Panicked(_)))) {
             self.scope.has_panicked.store(true, Ordering::Relaxed);
         }
+        // Of a result that nothing takes: its destructor may run in the thread that drops the handle
+        // as well as in the task's, and must panic in neither.
+        contained(|| drop(result));
     }
 }
 
