@@ -150,9 +150,12 @@ struct Shared {
     counts: Counts,
 }
 
+/// A task between bytes, which takes the number of the run with its input.
+type EncodedRun = fn((u32, Vec<u8>)) -> Result<Vec<u8>, String>;
+
 /// A task that this program has.
 struct Known {
-    encoded: fn(Vec<u8>) -> Result<Vec<u8>, String>,
+    encoded: EncodedRun,
     types: String,
 }
 
@@ -161,7 +164,7 @@ fn tasks() -> HashMap<&'static str, Known> {
         // A name that two tasks have is none.
         let task = Exported::named(task.name()).ok()?;
         let known = Known {
-            encoded: task.encoded(),
+            encoded: task.encoded_run(),
             types: wire::types_of(task)?,
         };
         Some((task.name(), known))

@@ -200,6 +200,7 @@ impl Task<'_> {
             ..self.head.options.clone()
         };
         let passed = time.map_or(Duration::ZERO, |(passed, _)| passed);
+        let input = (begun, input);
         let handle = local::submit(&self.shared.pool, known.encoded, input, &options).await;
         let ended = handle.cancel_on_drop().await;
         self.is_ending.store(true, Ordering::Relaxed);

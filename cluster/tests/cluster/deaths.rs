@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use crate::block_on;
 use crate::server::Server;
-use crate::tasks::{Gate, aborts, begun, double, waits};
+use crate::tasks::{Gate, aborts, begun, dies_twice, double, waits};
 use crate::worker::{Program, settings, soon};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -20,6 +20,10 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ),
     ("deaths::a_paused_worker_loses", a_paused_worker_loses),
     ("deaths::what_kills_its_worker", what_kills_its_worker),
+    (
+        "deaths::a_task_is_told_its_attempt",
+        a_task_is_told_its_attempt,
+    ),
     ("deaths::what_kills_its_machine", what_kills_its_machine),
     ("deaths::a_long_task_runs_once", a_long_task_runs_once),
     ("deaths::told_to_stop", told_to_stop),
@@ -53,6 +57,18 @@ async fn queued(server: &Server) -> u64 {
     let context = async_nats::jetstream::new(client);
     let stream = context.get_stream("brigade-app-tasks").await.unwrap();
     stream.get_info().await.unwrap().state.messages
+}
+
+fn a_task_is_told_its_attempt() {
+    let server = Server::start();
+    block_on(async {
+        let worker = Program::start(&server.url(), "app", 1);
+        let pool = pool(&server).await;
+        let handle = pool.submit(dies_twice, ()).await;
+        assert_eq!(soon(handle).await.unwrap(), 3);
+        let told = worker.stop();
+        assert_eq!((told.ended, told.dead), (1, 0), "{told:?}");
+    });
 }
 
 fn a_worker_program_is_killed() {

@@ -48,6 +48,15 @@ pub(crate) fn works(milliseconds: u64) {
 }
 brigade::export!("works", works);
 
+/// Kills its worker until it is begun for the third time.
+pub(crate) fn dies_twice((): ()) -> u32 {
+    if brigade::attempt() < 3 {
+        std::process::abort();
+    }
+    brigade::attempt()
+}
+brigade::export!("dies_twice", dies_twice);
+
 /// Leaves a file behind that tells it has run, each time.
 pub(crate) fn aborts(dir: PathBuf) {
     mark(&dir);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 use crate::exported;
+use crate::task::attempt;
 use crate::task::entry::Plan;
 use crate::task::outline;
 
@@ -22,11 +23,15 @@ pub struct Export {
     pub(crate) name: &'static str,
     describe: fn() -> Description,
     pub(crate) run: EncodedTask,
+    pub(crate) run_again: RepeatedTask,
 }
 
 /// A task between bytes: what it gives is the encoded result, or why its input could not be decoded
 /// or its result not be encoded.
 pub(crate) type EncodedTask = fn(Vec<u8>) -> Result<Vec<u8>, String>;
+
+/// The same, as the run of the task that has this number, counted from 1.
+pub(crate) type RepeatedTask = fn((u32, Vec<u8>)) -> Result<Vec<u8>, String>;
 
 /// What is to be known of a task before it is called.
 #[derive(Debug)]
@@ -52,11 +57,13 @@ impl Export {
         name: &'static str,
         describe: fn() -> Description,
         run: EncodedTask,
+        run_again: RepeatedTask,
     ) -> Export {
         Export {
             name,
             describe,
             run,
+            run_again,
         }
     }
 
@@ -118,6 +125,27 @@ pub fn run_encoded<A: Message, R: Message>(
     let value = exported::decode(&input).map_err(|e| format!("its input {e}"))?;
     drop(input);
     exported::encode(&task(value)).map_err(|e| format!("its result {e}"))
+}
+
+/// The same, as a later run of the task: [`attempt`](crate::attempt()) says so meanwhile.
+#[doc(hidden)]
+pub fn run_repeated<A: Message, R: Message>(
+    task: fn(A) -> R,
+    (first, input): (u32, Vec<u8>),
+) -> Result<Vec<u8>, String> {
+    /// Sets it back, also where the task panics.
+    struct SetBack(u32);
+
+    impl Drop for SetBack {
+        fn drop(&mut self) {
+            attempt::set(self.0);
+        }
+    }
+
+    // This pool may have run it before, too.
+    let here = SetBack(attempt::attempt());
+    attempt::set(first.saturating_add(here.0).saturating_sub(1));
+    run_encoded(task, input)
 }
 
 /// All exports.

@@ -184,6 +184,7 @@ macro_rules! export {
                 $name,
                 || $crate::__export::describe($task, $task),
                 |input| $crate::__export::run_encoded($task, input),
+                |input| $crate::__export::run_repeated($task, input),
             );
 
             extern "C" fn register() {

@@ -342,7 +342,7 @@ pub mod fuzzing;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 #[doc(hidden)]
 pub mod __export {
-    pub use crate::export::{Description, Export, describe, run_encoded};
+    pub use crate::export::{Description, Export, describe, run_encoded, run_repeated};
 }
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub mod exported;

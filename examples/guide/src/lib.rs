@@ -27,3 +27,5 @@ pub mod production {}
 pub mod coming_from {}
 #[doc = include_str!("../../../docs/13-questions.md")]
 pub mod questions {}
+#[doc = include_str!("../../../docs/14-many-machines.md")]
+pub mod many_machines {}

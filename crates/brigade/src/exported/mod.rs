@@ -122,6 +122,13 @@ impl Exported {
     pub fn encoded(&self) -> fn(Vec<u8>) -> Result<Vec<u8>, String> {
         self.0.run
     }
+
+    /// The same, for a task that was run before, elsewhere: it takes the number of the run, counted
+    /// from 1, with the input, and the task is told by [`attempt`](crate::attempt()). Runs of the
+    /// pool that this is submitted to are added.
+    pub fn encoded_run(&self) -> fn((u32, Vec<u8>)) -> Result<Vec<u8>, String> {
+        self.0.run_again
+    }
 }
 
 impl fmt::Debug for Exported {

@@ -86,6 +86,43 @@ fn a_name_is_found_or_told_to_be_none() {
     assert!(twice.to_string().contains("more than one"), "{twice}");
 }
 
+fn which_run(at: u32) -> (u32, u32) {
+    (at, brigade::attempt())
+}
+brigade::export!("which_run", which_run);
+
+fn dies_once(_: u32) -> u32 {
+    // The second run of this pool; for the task it is the fifth.
+    if brigade::attempt() < 5 {
+        std::process::abort();
+    }
+    brigade::attempt()
+}
+brigade::export!("dies_once", dies_once);
+
+#[test]
+fn a_task_is_told_how_often_it_was_begun_elsewhere() {
+    brigade::init();
+    for kind in [Kind::Thread, Kind::Process] {
+        let pool = Pool::builder(kind).workers(1).retries(1).build();
+        let pool = pool.expect("a pool");
+        let run = |name: &str, input: (u32, u32)| {
+            let task = Exported::named(name).expect("exported").encoded_run();
+            let input = (input.0, encode(&input.1).expect("encodes"));
+            pool.submit(task, input)
+                .join()
+                .expect("ends")
+                .expect("runs")
+        };
+        assert_eq!(decode(&run("which_run", (3, 7))), Ok((7_u32, 3_u32)));
+        // Others are not told so.
+        assert_eq!(pool.submit(which_run, 7).join().expect("runs"), (7, 1));
+        if kind == Kind::Process {
+            assert_eq!(decode(&run("dies_once", (4, 0))), Ok(5_u32));
+        }
+    }
+}
+
 #[test]
 fn other_bytes_are_refused() {
     let task = Exported::named("add").expect("exported");
