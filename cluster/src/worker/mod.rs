@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
-use brigade::exported::Exported;
+use brigade::exported::{EncodedRun, Exported};
 use futures_util::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -149,9 +149,6 @@ struct Shared {
     tasks: HashMap<&'static str, Known>,
     counts: Counts,
 }
-
-/// A task between bytes, which takes the number of the run with its input.
-type EncodedRun = fn((u32, Vec<u8>)) -> Result<Vec<u8>, String>;
 
 /// A task that this program has.
 struct Known {

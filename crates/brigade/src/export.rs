@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::Message;
-use crate::exported;
+use crate::exported::{self, EncodedRun};
 use crate::task::attempt;
 use crate::task::entry::Plan;
 use crate::task::outline;
@@ -23,15 +23,12 @@ pub struct Export {
     pub(crate) name: &'static str,
     describe: fn() -> Description,
     pub(crate) run: EncodedTask,
-    pub(crate) run_again: RepeatedTask,
+    pub(crate) run_again: EncodedRun,
 }
 
 /// A task between bytes: what it gives is the encoded result, or why its input could not be decoded
 /// or its result not be encoded.
 pub(crate) type EncodedTask = fn(Vec<u8>) -> Result<Vec<u8>, String>;
-
-/// The same, as the run of the task that has this number, counted from 1.
-pub(crate) type RepeatedTask = fn((u32, Vec<u8>)) -> Result<Vec<u8>, String>;
 
 /// What is to be known of a task before it is called.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl Export {
         name: &'static str,
         describe: fn() -> Description,
         run: EncodedTask,
-        run_again: RepeatedTask,
+        run_again: EncodedRun,
     ) -> Export {
         Export {
             name,

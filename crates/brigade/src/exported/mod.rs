@@ -47,6 +47,10 @@ use crate::task::entry::Plan;
 /// agree on it.
 pub const CODEC: u32 = 1;
 
+/// A task between bytes, that takes the number of its run with its input:
+/// [`Exported::encoded_run`].
+pub type EncodedRun = fn((u32, Vec<u8>)) -> Result<Vec<u8>, String>;
+
 /// A task that this program [exports](crate::export!).
 #[derive(Clone, Copy)]
 pub struct Exported(&'static Export);
@@ -126,7 +130,7 @@ impl Exported {
     /// The same, for a task that was run before, elsewhere: it takes the number of the run, counted
     /// from 1, with the input, and the task is told by [`attempt`](crate::attempt()). Runs of the
     /// pool that this is submitted to are added.
-    pub fn encoded_run(&self) -> fn((u32, Vec<u8>)) -> Result<Vec<u8>, String> {
+    pub fn encoded_run(&self) -> EncodedRun {
         self.0.run_again
     }
 }
