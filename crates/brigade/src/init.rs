@@ -149,7 +149,7 @@ pub fn init_with(f: fn()) {
 /// ([`exported`](crate::exported)).
 ///
 /// It stands at module level, anywhere in the program or in a library that it uses; the function is
-/// a plain `fn(A) -> R`, or a closure that captures nothing. The types are told with it, and
+/// a plain `fn(A) -> R`, or a closure that captures nothing. The types go with the name, and are
 /// compared with those that are asked for. `main` of a program that is another's does not run, so
 /// that nothing else has to be there; a program that is only that can have an empty one.
 ///

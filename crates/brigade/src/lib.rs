@@ -186,7 +186,7 @@
 //!   of 128 bits within `untagged`, internally tagged enums and `flatten`, which serde's buffer
 //!   does not know; a value nested more deeply than the stack allows; a value that takes more than
 //!   2 GiB.
-//! - **Different from a thread**: a field that serde is told not to write or not to read (`skip`,
+//! - **Different from a thread**: a field that serde's attributes leave out (`skip`,
 //!   `skip_serializing`, `skip_deserializing`) takes its default, and what an implementation does
 //!   not write does not arrive (a `SocketAddrV6`'s flow information). A visitor that takes any
 //!   value is given `u64` or `i64` for each integer, as with JSON, so that
@@ -208,7 +208,7 @@
 //! - `timeline`: [`PoolBuilder::trace`], a file for Perfetto.
 //! - `tracing`: events of [`tracing`](https://docs.rs/tracing), and
 //!   [those of workers](PoolBuilder::forward_tracing). Without it all that the library's own would
-//!   have told is in [numbers](Pool::stats) and errors.
+//!   have said is in [numbers](Pool::stats) and errors.
 //!
 //! # Other systems
 //!

@@ -25,7 +25,7 @@ mod tests {
     use crate::Kind;
     use crate::advise::{Alone, Failed, Results, Together};
 
-    /// All is well, and processes take so many times as long.
+    /// All is well, and processes take `ratio` times as long.
     fn measured(ratio: f64) -> Measured {
         let threads = Duration::from_micros(100);
         Measured {

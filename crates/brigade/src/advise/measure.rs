@@ -18,7 +18,7 @@ use crate::sys::processors;
 use crate::task::codec;
 use crate::{JoinError, JoinHandle, Kind, Message, Pool, process};
 
-/// So many inputs are run in processes of their own.
+/// How many inputs are run in processes of their own.
 const FRESH: usize = 32;
 
 /// The least number of times that threads and processes are compared, and the most.
@@ -31,7 +31,7 @@ const ROUND: Duration = Duration::from_millis(60);
 const ROUND_INPUTS: usize = 100_000;
 const ROUND_BYTES: u64 = 128 << 20;
 
-/// More workers than processors pay where tasks wait; so many at the most are advised.
+/// More workers than processors pay where tasks wait; this many at the most are advised.
 const MAX_WORKERS: usize = 64;
 
 /// How a task has ended.
@@ -325,7 +325,7 @@ fn copies_in_round(inputs: usize, found: &Measured) -> usize {
     by_time.min(by_bytes).min(ROUND_INPUTS / inputs).max(1)
 }
 
-/// The time of so many copies of all inputs, which were made before.
+/// The time of `copies` copies of all inputs, which were made before.
 fn round<A: Message + Clone, R: Message>(
     pool: &Pool,
     task: fn(A) -> R,

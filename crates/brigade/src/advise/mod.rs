@@ -172,12 +172,12 @@ impl Advice {
         self.measured.threads
     }
 
-    /// The same in a pool of processes.
+    /// The time of a task in a pool of processes.
     pub fn process_time(&self) -> Option<Duration> {
         self.measured.processes
     }
 
-    /// The same with a new process for each task, as many at a time as there are processors.
+    /// The time of a task with a new process for each, as many at a time as there are processors.
     pub fn fresh_process_time(&self) -> Option<Duration> {
         self.measured.fresh
     }
@@ -257,7 +257,7 @@ struct Failed {
 enum Together {
     Well,
     Crashed(String),
-    /// They did not return in time, though each task alone does.
+    /// The tasks together did not return in time, though each task alone does.
     Hung,
     /// That could not be measured.
     Unknown(String),
@@ -266,13 +266,13 @@ enum Together {
 /// Whether a task gives the same wherever it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Results {
-    /// It gives the same in a new process, in a used one, and in a thread of the program.
+    /// The task gives the same in a new process, in a used one, and in a thread of the program.
     Same,
     /// In a worker that has run tasks it gives something else than in a new one.
     DependOnTasksBefore,
     /// In the program it gives something else than in a process.
     DependOnTheProgram,
-    /// It gives something else each time; or what it gives cannot be compared.
+    /// The task gives something else each time; or what it gives cannot be compared.
     #[default]
     Unknown,
 }

@@ -12,7 +12,7 @@ pub(super) const TIE: f64 = 1.1;
 pub(super) enum Verdict {
     /// An input crashed its worker.
     Crashes,
-    /// It did so only in threads together.
+    /// The task crashed only in threads together.
     CrashesInThreads,
     /// A task ran over its limit of time, alone or in threads together.
     Hangs,
@@ -20,9 +20,9 @@ pub(super) enum Verdict {
     Leaks(u64),
     /// What it takes or gives cannot be carried to another process.
     CannotBeCarried,
-    /// It gives something else in a process than in the program.
+    /// The task gives something else in a process than in the program.
     NeedsTheProgram,
-    /// It gives something else after other tasks.
+    /// The task gives something else after other tasks.
     NeedsTasksBefore,
     /// By the clock.
     Quicker(Kind, f64),

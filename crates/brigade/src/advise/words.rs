@@ -9,7 +9,7 @@ use crate::Kind;
 /// A part of the time in which tasks wait that is worth a sentence.
 const WAITS: f64 = 0.2;
 
-/// So many bytes of input and result are worth a sentence.
+/// The bytes of input and result that are worth a sentence.
 const LARGE: u64 = 64 << 10;
 
 pub(super) fn reasons(verdict: Verdict, kind: Kind, found: &Measured) -> Vec<String> {

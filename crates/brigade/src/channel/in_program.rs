@@ -276,7 +276,7 @@ impl SendSide {
 #[derive(Debug)]
 pub(super) struct ReceiveSide(Arc<ReceivingEnd>);
 
-/// It moves with the receiver.
+/// The end that moves with the receiver.
 #[derive(Debug)]
 struct ReceivingEnd {
     queue: Arc<Queue>,

@@ -31,7 +31,7 @@ pub(super) struct ReceiveSide {
     source: Mutex<Box<dyn FrameSource>>,
     /// Why nothing more can be received, if it is not that the senders are gone.
     fault: OnceLock<String>,
-    /// It was sent on, or may have been: then it is not the end of the channel when this is
+    /// This end was sent on, or may have been: then it is not the end of the channel when this is
     /// dropped.
     left: AtomicBool,
     registration: OwnCell<ReactorRegistration>,
@@ -168,7 +168,7 @@ impl ReceiveSide {
         Ok(self.left_over.get_or_init(|| new))
     }
 
-    /// Its place with the reactor, for futures that wait.
+    /// This end's place with the reactor, for futures that wait.
     fn registration(&self) -> io::Result<&ReactorRegistration> {
         self.registration.get_or_try_init(|| {
             ReactorRegistration::new([
@@ -369,8 +369,8 @@ impl ReceiveSide {
             return true;
         };
         let source = locked.get_mut();
-        // When it is let go of, another thread that may have counted on what was just taken is told
-        // of what is left.
+        // When the source is let go of, that notifies another thread, which may have counted on
+        // what was just taken, of what is left.
         source.prepare_to_wait(&self.shared) && !source.has_buffered(&self.shared)
     }
 }
@@ -394,8 +394,7 @@ pub(super) fn sleep_until_any(receivers: &[&ReceiveSide], deadline: Option<Insta
     })
 }
 
-/// The source, in use. When it is let go of, the threads that wait outside are told of what is
-/// left.
+/// The source, in use. Letting go of it notifies the threads that wait outside of what is left.
 struct SourceInUse<'s> {
     side: &'s ReceiveSide,
     source: Option<MutexGuard<'s, Box<dyn FrameSource>>>,

@@ -16,7 +16,7 @@ use crate::{Cause, Crash, JoinError, Panic, Phase, Timeout};
 /// A [`JoinError`] as a value that can be sent to another machine, which makes a `JoinError` of it
 /// again.
 ///
-/// All that is told of the error goes along, with the names of its backtrace, which are looked up
+/// All that is known of the error goes along, with the names of its backtrace, which are looked up
 /// for that; but not the [file of a crash](Crash::file), which is on its own machine.
 ///
 /// # Examples
@@ -76,7 +76,7 @@ struct OverrunPlace {
 }
 
 impl Failure {
-    /// What is told of this error.
+    /// This error, with all that is known of it, as a value.
     pub fn of(error: &JoinError) -> Failure {
         Failure(match error {
             JoinError::Panicked(panic) => FailureKind::Panicked {
@@ -134,8 +134,8 @@ impl Failure {
         })
     }
 
-    /// The same, of a task that was submitted so long before this machine's pool got it: a deadline
-    /// that has passed says how long after that it was. Other errors stay what they are.
+    /// This failure, of a task that was submitted the time `by` before this machine's pool got it:
+    /// a deadline that has passed says how long after that it was. Other errors stay what they are.
     pub fn submitted_earlier(mut self, by: Duration) -> Failure {
         if let FailureKind::TimedOut {
             limit: TimeLimit::Deadline { after, .. },

@@ -74,9 +74,9 @@ fn rwlock(lock: &RwLock<u64>, step: u8) {
     }
 }
 
-/// Its permits are kept: to give one back takes the semaphore's lock, and waits as long as a live
-/// process has that, or is said to have it. So do `available_permits` and `add_permits`, which are
-/// left out.
+/// A step on a semaphore, whose permits are kept: to give one back takes the semaphore's lock, and
+/// waits as long as a live process has that, or is said to have it. So do `available_permits` and
+/// `add_permits`, which are left out.
 fn semaphore(semaphore: &Semaphore, step: u8) {
     let _kept = ManuallyDrop::new(match step % 3 {
         0 => semaphore.try_acquire_many(u32::from(step)),
@@ -96,8 +96,8 @@ fn barrier(barrier: &Barrier, step: u8) {
     }
 }
 
-/// It panics where it is poisoned: that is what it is to do. The fuzzer's own hook is told of it by
-/// [`PANICS`].
+/// A step on a `Once`, which panics where it is poisoned: that is what it is to do. [`PANICS`] says
+/// so to the fuzzer's own hook.
 fn once(once: &Once, step: u8) {
     PANICS.store(true, Ordering::SeqCst);
     let _ = std::panic::catch_unwind(|| match step % 3 {

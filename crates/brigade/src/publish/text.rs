@@ -17,7 +17,7 @@ const MOST_NAME: usize = 200;
 const TAIL: usize = 4 << 10;
 /// Names of functions that are kept.
 const MOST_NAMES: usize = 1024;
-/// The pools that are told of.
+/// The most pools that the text has.
 const MOST_POOLS: usize = 64;
 
 /// Writes one text after another, and keeps the names of functions, which take long to find.
@@ -30,7 +30,7 @@ pub(super) struct Writer {
 struct StatsText<'a>(&'a PoolStats);
 
 impl Writer {
-    /// The state of all pools, in at most so many bytes.
+    /// The state of all pools, in at most `most` bytes.
     pub(super) fn write(&mut self, most: usize) -> Vec<u8> {
         let limit = most.saturating_sub(TAIL);
         let mut out = String::with_capacity(4 << 10);

@@ -37,8 +37,8 @@ pub use report::{Effect, Report};
 /// [initializer](crate::PoolBuilder::initializer) of a pool runs before: what tasks need of the
 /// system (fonts, tables, a time zone, libraries) is loaded there. It may leave no thread running.
 ///
-/// Mechanisms: seccomp(2), landlock(7), prctl(2) `PR_SET_NO_NEW_PRIVS`, capabilities(7). What a
-/// hostile task can do all the same is told in the repository's SECURITY.md.
+/// Mechanisms: seccomp(2), landlock(7), prctl(2) `PR_SET_NO_NEW_PRIVS`, capabilities(7). The
+/// repository's SECURITY.md says what a hostile task can do all the same.
 ///
 /// *Default of a worker: no sandbox.*
 ///
@@ -61,7 +61,7 @@ pub use report::{Effect, Report};
 #[must_use = "a sandbox is for `process::Builder::sandbox`"]
 pub struct Sandbox(pub(crate) Rules);
 
-/// A sandbox, as a worker is told of it.
+/// A sandbox, as it goes to a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
     /// Paths, as bytes.
@@ -106,8 +106,8 @@ impl Sandbox {
     /// The path is looked up when a worker is started, by the worker, in its directory; what a
     /// symbolic link points to then is what is granted. A path that does not exist is an error of
     /// the start. Reading means the contents, the names in directories, and the metadata of what
-    /// may be read. What may not be read cannot be told from what does not exist by its metadata,
-    /// but by the error of opening it.
+    /// may be read. The metadata does not show whether a file may not be read or does not exist;
+    /// the error of opening it does.
     pub fn read(mut self, path: impl AsRef<Path>) -> Sandbox {
         self.0.read.push(bytes(path));
         self
@@ -197,7 +197,7 @@ impl Sandbox {
     }
 
     /// By what each [`Effect`] is enforced here. It starts a worker with this sandbox, asks it, and
-    /// ends it. Where none can be started, nothing is enforced, and the reason is told.
+    /// ends it. Where none can be started, nothing is enforced, and the report says why.
     pub fn report(&self) -> Report {
         let asking = process::Builder::new().sandbox(self.clone().prefer());
         let asked = asking

@@ -13,7 +13,7 @@ use crate::sys::error::Call;
 use crate::sys::limits;
 use crate::sys::mapping::{Mapping, SIZE_SEALS, add_seals, allowed_size, memfd, reserve, set_len};
 
-/// Its file.
+/// The file of a draft.
 pub(crate) type Draft = OwnedFd;
 
 /// Whether the memory of a new file is wanted at once, or comes with what will be written to it.

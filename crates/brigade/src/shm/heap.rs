@@ -86,7 +86,7 @@ impl MappedDraft {
         self.0.at
     }
 
-    /// It is there.
+    /// The memory is there already.
     pub(crate) fn populate(&self) {}
 
     pub(crate) fn unmap(self) -> Draft {

@@ -47,7 +47,7 @@ impl OwnedRanges {
         });
     }
 
-    /// Their owner is gone.
+    /// Removes a range whose owner is gone.
     pub(crate) fn remove(&self, bytes: &Range<usize>) {
         if !bytes.is_empty() {
             self.lock().remove(&bytes.start);

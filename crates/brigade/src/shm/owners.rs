@@ -70,7 +70,7 @@ pub(super) enum OwnerRefusal {
     Kept,
     /// A live process owns it.
     Owned,
-    /// It was split, joined or frozen.
+    /// The range was split, joined or frozen.
     Retired,
 }
 
@@ -118,7 +118,7 @@ impl OwnerEntry {
         });
     }
 
-    /// It is no range of its own any more.
+    /// The range is no range of its own any more.
     pub(super) fn retire(&self) {
         self.end(RETIRED);
     }
@@ -178,7 +178,7 @@ impl OwnerEntry {
         Ok(whole)
     }
 
-    /// It was this process's for a moment, which no other process saw.
+    /// The range was this process's for a moment, which no other process saw.
     pub(super) fn put_back(&self, whole: bool) {
         self.end(if whole { DROPPED } else { POISONED });
     }
@@ -203,7 +203,7 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Of so many ranges, all of this process.
+    /// The owners of `count` ranges, all of this process.
     pub(super) fn new(count: usize) -> Arc<Owners> {
         Arc::new(Owners {
             count,

@@ -109,16 +109,16 @@ impl<T: ?Sized + ShmSafe> fmt::Debug for Recovery<T> {
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError<T: ?Sized + ShmSafe> {
-    /// Its last owner died or panicked while it could write: here it is.
+    /// The last owner died or panicked while it could write: here is the memory.
     #[error("its last owner died or panicked, and may have left it half-written")]
     Poisoned(PoisonError<Writable<T>>),
     /// A live worker has it.
     #[error("a live worker has it")]
     Owned,
-    /// It was split, joined or frozen.
+    /// The memory was split, joined or frozen.
     #[error("it was split, joined or frozen")]
     Retired,
-    /// It could not be mapped.
+    /// The memory could not be mapped.
     #[error("it could not be mapped: {0}")]
     Failed(#[source] io::Error),
 }

@@ -7,7 +7,7 @@
 //! 64 bits), and which is all that a region is: its file. A region that is in the list is used
 //! again, and the new descriptor closed. The list does not keep regions alive: the last one to drop
 //! a region takes it out. While it does so the same region may arrive once more; then the list has
-//! a dead entry or a newer one, and either is told by its count.
+//! a dead entry or a newer one, and either shows by its count.
 //!
 //! A region that arrives may be anything: its sender may be hostile. Only what the kernel says of
 //! the file is believed.

@@ -1,4 +1,4 @@
-//! The same bytes as numbers of another type.
+//! Bytes seen as numbers of another type.
 
 mod sealed {
     /// What any bytes are, without any between its fields.

@@ -134,7 +134,7 @@ impl OwnedBytes {
         self.region.as_ref().expect("a place in a region")
     }
 
-    /// It is no place of its own any more: others are, or none is.
+    /// This is no place of its own any more: others are, or none is.
     fn retire(&mut self) -> Option<Arc<Region>> {
         if let Some(table) = self.owners.get() {
             if let Some(entry) = table.get(self.index) {
@@ -261,7 +261,7 @@ impl<T: ShmSafe> Writable<[T]> {
         self.from..self.from + self.at.len()
     }
 
-    /// Splits it into so many parts, in order, whose lengths differ by one at the most. Where there
+    /// Splits it into `parts` parts, in order, whose lengths differ by one at the most. Where there
     /// are fewer elements than parts, the last ones are empty.
     ///
     /// # Panics
@@ -281,7 +281,7 @@ impl<T: ShmSafe> Writable<[T]> {
         self.split_at_all(ends)
     }
 
-    /// Splits it into parts of so many elements, the last of which may be shorter: the rows of a
+    /// Splits it into parts of `len` elements, the last of which may be shorter: the rows of a
     /// matrix, say.
     ///
     /// # Panics

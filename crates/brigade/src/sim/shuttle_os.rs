@@ -28,7 +28,7 @@ pub(crate) fn pause() {
     shuttle::thread::yield_now();
 }
 
-/// Whether it happens, once in so many times.
+/// Whether it happens, once in `times` times.
 pub(crate) fn one_in(times: u32) -> bool {
     times > 0 && thread_rng().gen_ratio(1, times)
 }
@@ -65,7 +65,7 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// It is that late now.
+    /// Moves the time forward to this instant.
     pub(crate) fn come(self) {
         NOW.set(NOW.get().max(self.0));
     }
@@ -194,7 +194,7 @@ impl Life {
         LIFE.with(|life| *life.borrow_mut() = Some(Arc::clone(self)));
     }
 
-    /// It takes no further steps, soon.
+    /// The process takes no further steps, soon.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::Relaxed);
         futex::wake_if(usize::MAX, |asleep| {

@@ -172,7 +172,7 @@ impl Child {
         self
     }
 
-    /// Its name.
+    /// The child's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -31,7 +31,7 @@ struct ContextData {
 
 /// How it says that it is ready.
 pub(super) enum Voice {
-    /// It is not asked, or has said it.
+    /// The supervisor does not ask, or the child has said that it is alive.
     None,
     Thread(Address),
     Process(Sender<()>),
@@ -84,7 +84,7 @@ impl Context {
                 inner.line.say_ready();
                 supervisor.look();
             }
-            // It has room for one. Without a supervisor nothing is told.
+            // The channel has room for one. Without a supervisor this has no effect.
             Voice::Process(supervisor) => drop(supervisor.send(())),
         }
     }

@@ -69,7 +69,7 @@ pub enum What {
     Stopping,
     /// A supervisor has ended.
     Stopped(Reason),
-    /// So many events were not read in time, and are lost.
+    /// This many events were not read in time, and are lost.
     Missed(u64),
 }
 

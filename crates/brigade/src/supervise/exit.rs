@@ -11,26 +11,27 @@ use crate::JoinError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Exit {
-    /// It returned: `()`, or `Ok`.
+    /// The child returned: `()`, or `Ok`.
     Returned,
-    /// It returned after it had called [`ignore`](super::ignore).
+    /// The child returned after it had called [`ignore`](super::ignore).
     Ignored,
-    /// It returned `Err`; what that says.
+    /// The child returned `Err`; what that says.
     Failed(String),
-    /// It panicked, its process crashed, or its input could not be carried.
+    /// The child panicked, its process crashed, or its input could not be carried.
     Died(Arc<JoinError>),
-    /// It could not be started: the operating system refused.
+    /// The child could not be started: the operating system refused.
     NotStarted(Arc<io::Error>),
-    /// It was not [ready](super::Child::ready_within) within this time, and was killed or let go.
+    /// The child was not [ready](super::Child::ready_within) within this time, and was killed or
+    /// let go.
     NotReady(Duration),
-    /// It had not said that it [lives](super::Child::watchdog) for this time, and was killed or let
-    /// go.
+    /// The child had not said that it [lives](super::Child::watchdog) for this time, and was killed
+    /// or let go.
     NotAlive(Duration),
-    /// It was asked to stop, and the SIGTERM ended it: a process that does not ask
+    /// The child was asked to stop, and the SIGTERM ended it: a process that does not ask
     /// [`should_stop`](super::should_stop).
     Terminated,
-    /// It was killed: its [`Shutdown`](super::Shutdown) says so, or it had not stopped within its
-    /// grace time.
+    /// The child was killed: its [`Shutdown`](super::Shutdown) says so, or it had not stopped
+    /// within its grace time.
     Killed,
     /// A thread that had not stopped within its grace time. It runs on, or did when this was noted:
     /// see [`Report::left_running`].
@@ -74,8 +75,9 @@ impl fmt::Display for Exit {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It was told to: [`shutdown`](super::Handle::shutdown), [`abort`](super::Handle::abort), its
-    /// parent, or because its [`Running`](super::Running) was dropped.
+    /// The supervisor was asked to end: by [`shutdown`](super::Handle::shutdown),
+    /// [`abort`](super::Handle::abort), its parent, or because its [`Running`](super::Running) was
+    /// dropped.
     Shutdown,
     /// A [significant](super::Child::significant) child has ended, or the last of them.
     AutoShutdown {
@@ -156,7 +158,8 @@ impl Report {
         )
     }
 
-    /// Its children, in the order in which they ended. Those that did not run any more come first.
+    /// The supervisor's children, in the order in which they ended. Those that did not run any more
+    /// come first.
     pub fn children(&self) -> &[ChildEnd] {
         &self.0.children
     }
@@ -191,7 +194,7 @@ pub struct ChildEnd {
 }
 
 impl ChildEnd {
-    /// Its name.
+    /// The child's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -244,16 +247,16 @@ pub enum ChildError {
     /// [`delete_child`](super::Handle::delete_child) forgets it.
     #[error("there is a child of this name, which does not run")]
     AlreadyPresent,
-    /// Its supervisor is about to start it again.
+    /// The child's supervisor is about to start it again.
     #[error("the child is about to be restarted")]
     Restarting,
     /// There is no child of that name.
     #[error("there is no child of this name")]
     NotFound,
-    /// It did not start.
+    /// The child did not start.
     #[error("the child {0}")]
     NotStarted(Exit),
-    /// It was stopped before it was up.
+    /// The child was stopped before it was up.
     #[error("the child was stopped before it was up")]
     Stopped,
     /// What was asked for contradicts itself; says how.

@@ -169,7 +169,7 @@ impl Handle {
             .map(drop)
     }
 
-    /// Its children, in the order in which they are started. None if it has ended.
+    /// The supervisor's children, in the order in which they are started. None if it has ended.
     #[doc(alias = "which_children")]
     pub fn children(&self) -> Vec<ChildInfo> {
         self.ask(HandleRequest::Children).unwrap_or_default()

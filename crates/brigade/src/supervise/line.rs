@@ -39,7 +39,7 @@ pub(super) mod remote {
     use super::{Line, Words};
     use crate::Shared;
 
-    /// It travels there as it is.
+    /// The region of a line, which travels as it is.
     #[derive(Clone, Debug, Serialize, Deserialize)]
     pub(in crate::supervise) struct LineRegion(pub(super) Shared<Words>);
 

@@ -51,7 +51,7 @@
 //!
 //! | | a thread | a process |
 //! |---|---|---|
-//! | it asks [`should_stop`], or waits for it | it is told, and has its grace time | the same |
+//! | it asks [`should_stop`], or waits for it | it gets the answer, and has its grace time | the same |
 //! | it has never asked | | it is sent SIGTERM, and has its grace time |
 //! | its grace time is over | it is let go, and the [report](Report) names it | it is killed |
 //! | [`Shutdown::Kill`] | it is let go at once | it is killed at once |
@@ -124,12 +124,12 @@ pub enum Restart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// It is killed, or let go, at once.
+    /// The child is killed, or let go, at once.
     #[doc(alias = "brutal_kill")]
     Kill,
-    /// It is asked to stop, and killed, or let go, if it has not within this time.
+    /// The child is asked to stop, and killed, or let go, if it has not within this time.
     Grace(Duration),
-    /// It is asked to stop, and waited for without a limit.
+    /// The child is asked to stop, and waited for without a limit.
     Infinity,
 }
 

@@ -48,7 +48,7 @@ pub struct ChildInfo {
 }
 
 impl ChildInfo {
-    /// Its name.
+    /// The child's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -73,15 +73,16 @@ impl ChildInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChildState {
-    /// It was started, and has not said yet that it is ready; or it waits for those before it.
+    /// The child was started, and has not said yet that it is ready; or it waits for those before
+    /// it.
     Starting,
-    /// It runs, and is ready.
+    /// The child runs, and is ready.
     Running,
-    /// It was asked to stop, or killed, and has not ended yet.
+    /// The child was asked to stop, or killed, and has not ended yet.
     Stopping,
-    /// It has ended, and is to be started again.
+    /// The child has ended, and is to be started again.
     Restarting,
-    /// It does not run, and is not started by its supervisor, unless others of its group are
+    /// The child does not run, and is not started by its supervisor, unless others of its group are
     /// restarted.
     Stopped,
 }

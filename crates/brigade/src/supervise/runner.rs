@@ -31,7 +31,7 @@ pub(super) struct Runner {
     core: Arc<Core>,
 }
 
-/// Its children's runs: the machine's world.
+/// The runs of a supervisor's children: the machine's world.
 struct Runs {
     inbox: Arc<Inbox>,
     /// By child: at most one of each.
@@ -57,7 +57,7 @@ struct ChildWorker {
     pid: Option<u32>,
     look: Arc<LookAgain>,
     waker: Waker,
-    /// It was asked to stop, by SIGTERM.
+    /// The child was asked to stop, by SIGTERM.
     was_terminated: bool,
 }
 
@@ -310,7 +310,7 @@ impl World<Launcher> for Runs {
                     process,
                 })?;
                 let look = LookAgain::new(supervisor);
-                // The first look asks to be told.
+                // The first look asks for a note of the next change.
                 look.note();
                 Body::Worker(Box::new(ChildWorker {
                     pid: launched.handle.pid(),

@@ -3,7 +3,7 @@
 //!
 //! All processes may read `status`; which of them may read the others, ptrace(2) decides: the
 //! parent of a process may in nearly all cases, also where Yama keeps others from it. What cannot
-//! be read is not told.
+//! be read is left out.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,14 +15,14 @@ use super::numbers;
 /// Why a thread cannot answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deaf {
-    /// It was stopped by a signal, or is held by a debugger.
+    /// The thread was stopped by a signal, or is held by a debugger.
     Stopped,
-    /// It blocks the signal.
+    /// The thread blocks the signal.
     Blocks,
-    /// It has no handler: it has become another program, or has taken the handler away. The signal
-    /// would end it.
+    /// The process has no handler: it has become another program, or has taken the handler away.
+    /// The signal would end it.
     NoHandler,
-    /// It has ended.
+    /// The thread has ended.
     Ended,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Look {
     pub(crate) place: String,
 }
 
-/// The longest name of a file that is told.
+/// The longest name of a file that is given.
 const MAX_NAME: usize = 120;
 
 /// Looks at a thread. Nothing here waits for it.
@@ -48,7 +48,7 @@ pub(crate) fn look(process: u32, thread: u32) -> Look {
     let Some(number) = numbers::in_proc(process) else {
         return Look::default();
     };
-    // Of others than the first it is not told what an outer namespace's /proc calls them.
+    // Of threads other than the first nothing says what an outer namespace's /proc calls them.
     if thread != process && number != process {
         return Look::default();
     }

@@ -6,9 +6,9 @@
 //! "root"), seen from the same namespace, and the group's path is taken relative to that:
 //!
 //! - `/` or a group above this process's: what is left of the path is below the mount.
-//! - `/..`, `/../..`: the mount is older than the namespace, and shows so many levels above its
-//!   root. What these levels are called is told nowhere; so the group is looked for there, by the
-//!   processes in it.
+//! - `/..`, `/../..`: the mount is older than the namespace, and shows levels above its root, one
+//!   for each `..`. No file says what these levels are called; so the group is looked for there, by
+//!   the processes in it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::sys::error::Call;
 
-/// Directories that are looked into, at the most, for a group whose name is not told.
+/// Directories that are looked into, at the most, for a group whose name is not known.
 const MOST_SEARCHED: usize = 4096;
 
 /// The directories of the group of this process that has this controller; and the directory that
@@ -36,7 +36,8 @@ pub(crate) fn lowest_pids_max() -> Option<u64> {
     lowest("pids", &["pids.max"])
 }
 
-/// The same, of bytes of memory. Where there is none, version 1 says a very large number.
+/// The lowest limit of bytes of memory, of the same groups. Where there is none, version 1 says a
+/// very large number.
 pub(crate) fn lowest_memory_max() -> Option<u64> {
     lowest("memory", &["memory.max", "memory.limit_in_bytes"])
 }
@@ -141,7 +142,8 @@ struct Mount {
     /// What of the hierarchy it shows.
     root: PathBuf,
     at: PathBuf,
-    /// Its controllers, of version 1; `None`: it is of version 2, and has those that are left.
+    /// The mount's controllers, of version 1; `None`: it is of version 2, and has those that are
+    /// left.
     controllers: Option<Vec<u8>>,
 }
 
@@ -213,7 +215,7 @@ fn path(field: &[u8]) -> PathBuf {
 /// Where a group is, seen from a mount.
 enum Below {
     Path(PathBuf),
-    /// So many levels, whose names are not told, above the root that the group's path begins at.
+    /// This many levels, whose names are not known, above the root that the group's path begins at.
     Unnamed(usize),
     Outside,
 }
@@ -241,7 +243,7 @@ fn join(directory: &Path, group: &Path) -> PathBuf {
     directory.join(group.strip_prefix("/").unwrap_or(group))
 }
 
-/// A directory so many levels below this one that `is_it`.
+/// A directory `levels` levels below this one that `is_it`.
 fn search(
     directory: &Path,
     levels: usize,

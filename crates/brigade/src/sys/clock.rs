@@ -7,7 +7,7 @@ pub(crate) fn nanos() -> u64 {
     read(ClockId::Monotonic)
 }
 
-/// The same with the time in which it was suspended, by CLOCK_BOOTTIME.
+/// The nanoseconds with the time in which the machine was suspended, by CLOCK_BOOTTIME.
 #[cfg(feature = "timeline")]
 pub(crate) fn boot_nanos() -> u64 {
     read(ClockId::Boottime)

@@ -111,8 +111,8 @@ pub(crate) fn recv_parts(
         }
         match rustix::net::recvmsg(&socket, parts, &mut control, flags) {
             Err(Errno::INTR) => {}
-            // A peer that has ended with something unread is told of once, before what it has sent:
-            // that is there all the same.
+            // The kernel reports once, before what it has sent, a peer that has ended with
+            // something unread: the rest is there all the same.
             Err(Errno::CONNRESET) => {}
             Err(Errno::AGAIN) if wait => {
                 // The streams' numbers are not held while it waits.

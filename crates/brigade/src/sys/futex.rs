@@ -124,8 +124,8 @@ pub(crate) fn has_waitv() -> bool {
 pub(crate) const MOST: usize = 120;
 
 /// Sleeps while *all* of these shared words are as expected, at most [`MOST`] of them. Where the
-/// kernel cannot wait for several, it sleeps on the first, which it is told of whatever happens to
-/// the others 5 ms late.
+/// kernel cannot wait for several, it sleeps on the first, and sees what happens to the others 5 ms
+/// late.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Instant>) -> Wake {
     match words {
         [one] => return wait_shared(one.0, one.1, deadline),

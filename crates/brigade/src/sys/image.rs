@@ -14,7 +14,7 @@ pub(crate) struct Module {
     pub(crate) path: OsString,
     /// What is added to the addresses in its file.
     pub(crate) bias: usize,
-    /// Its first and last+1 address in memory.
+    /// The module's first and last+1 address in memory.
     pub(crate) range: std::ops::Range<usize>,
 }
 

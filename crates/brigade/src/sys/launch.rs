@@ -35,7 +35,7 @@ struct LaunchArgs {
     /// What the pointers point to.
     program: ProgramStart,
     keep: libc::c_int,
-    /// It leads a process group, and is killed when its parent ends.
+    /// The process leads a process group, and is killed when its parent ends.
     is_worker: bool,
     /// Two stacks, one above the other, for two processes at most.
     stacks: Vec<u128>,
@@ -162,9 +162,9 @@ pub(crate) fn launch_worker(program: ProgramStart, keep: impl AsFd) -> io::Resul
 /// `keep` stays open in it, under the same number, beside the standard streams.
 ///
 /// No SIGCHLD, and nothing for a `waitpid(-1)` to find: an intermediate process has no exit signal,
-/// so that this one is not told of it and only `__WALL` finds it; it starts the real one in the
-/// same way, and ends. The real one, whose parent is gone, belongs to the init process or to the
-/// nearest subreaper.
+/// so that the kernel does not tell this one of it and only `__WALL` finds it; it starts the real
+/// one in the same way, and ends. The real one, whose parent is gone, belongs to the init process
+/// or to the nearest subreaper.
 pub(crate) fn launch_detached(program: ProgramStart, keep: impl AsFd) -> io::Result<u32> {
     extern "C" fn intermediate(launch: *mut libc::c_void) -> libc::c_int {
         let launch = launch.cast::<LaunchArgs>();

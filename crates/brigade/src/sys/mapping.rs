@@ -273,7 +273,7 @@ impl Mapping {
         Ok(are_huge)
     }
 
-    /// Copies bytes to so many bytes behind the start. Of a mapping to be written, of a file that
+    /// Copies bytes to `at` bytes behind the start. Of a mapping to be written, of a file that
     /// has its memory.
     ///
     /// # Panics
@@ -303,7 +303,7 @@ impl Mapping {
         unsafe { std::ptr::write_bytes(self.at.as_ptr().add(part.start), 0, part.len()) };
     }
 
-    /// Fills `into` with what is so many bytes behind the start, of a file that has its memory and
+    /// Fills `into` with what is `at` bytes behind the start, of a file that has its memory and
     /// cannot become shorter. Another process may write there meanwhile.
     ///
     /// # Panics
@@ -329,7 +329,7 @@ impl Mapping {
     }
 }
 
-/// Where a huge page can begin, and so many bytes were free a moment ago. `None`: they are too few
+/// Where a huge page can begin, and `len` bytes were free a moment ago. `None`: they are too few
 /// for one, or there is no such place.
 fn huge_page_address(len: usize) -> Option<*mut libc::c_void> {
     if len < HUGE_PAGE {

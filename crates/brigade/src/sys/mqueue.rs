@@ -24,7 +24,7 @@ fn would_block(call: &'static str, e: io::Error) -> io::Error {
     }
 }
 
-/// A new queue for so many messages of up to so many bytes, which has no name any more, and does
+/// A new queue for `messages` messages of up to `size` bytes, which has no name any more, and does
 /// not block.
 pub(crate) fn create(messages: usize, size: usize) -> io::Result<OwnedFd> {
     static NEXT: AtomicU32 = AtomicU32::new(0);

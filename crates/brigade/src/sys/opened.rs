@@ -195,7 +195,7 @@ pub(crate) fn file(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd>
     file_at(rustix::fs::CWD, path, flags)
 }
 
-/// The same, of a path within a directory: openat(2).
+/// As [`file`], of a path within a directory: openat(2).
 pub(crate) fn file_at(
     directory: impl AsFd,
     path: impl AsRef<Path>,

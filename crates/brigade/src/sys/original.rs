@@ -109,9 +109,9 @@ pub(crate) fn watch_forks(in_child: extern "C" fn()) {
     if WATCHED.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the first two handlers use atomics; the third is the caller's, which is told what it
-    // may do. If there is no memory for them, copies have their parent's token, as they have where
-    // fork(3) is not used.
+    // SAFETY: the first two handlers use atomics; the third is the caller's, whose contract here
+    // says what it may do. If there is no memory for them, copies have their parent's token, as
+    // they have where fork(3) is not used.
     unsafe {
         libc::pthread_atfork(None, Some(count), Some(count_in_child));
         libc::pthread_atfork(None, None, Some(in_child));

@@ -59,7 +59,7 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The same of the group: getegid(2).
+/// The effective group: getegid(2).
 pub(crate) fn effective_group() -> u32 {
     // SAFETY: no memory is involved.
     unsafe { libc::getegid() }
@@ -76,7 +76,7 @@ pub(crate) fn thread_id() -> io::Result<Pid> {
     }
 }
 
-/// The same as a number; 0 where that cannot be asked for.
+/// This thread's number; 0 where that cannot be asked for.
 pub(crate) fn thread_number() -> u32 {
     thread_id().map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())
 }
@@ -130,8 +130,8 @@ pub(crate) fn is_alone() -> bool {
     rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink == 3)
 }
 
-/// The same, but for threads that are at their end: a thread that joins one goes on before the
-/// kernel has let go of it. Asked for 50 ms.
+/// Whether this process has no other thread, but for threads that are at their end: a thread that
+/// joins one goes on before the kernel has let go of it. Asked for 50 ms.
 pub(crate) fn is_alone_soon() -> bool {
     const ASKED: u32 = 50;
     let is_alone_then = |_| {
@@ -248,8 +248,8 @@ pub(crate) fn peek_ended() -> Option<u32> {
     }
 }
 
-/// A child that was stopped since this was asked last (`true`), or has gone on. Each is told once;
-/// one that was stopped and has gone on already is told as that alone.
+/// A child that was stopped since this was asked last (`true`), or has gone on. Each is reported
+/// once; one that was stopped and has gone on already is reported as that alone.
 pub(crate) fn stopped_child() -> Option<(u32, bool)> {
     loop {
         // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
@@ -277,7 +277,7 @@ fn stop_tracing(child: i32, signal: i32) {
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let told = libc::ptrace(libc::PTRACE_GETSIGINFO, child, 0, &raw mut info) == 0;
-        // That it has begun another program, its tracer is told by a signal that is none.
+        // That the process has begun another program, its tracer learns by a signal that is none.
         let is_exec = told && signal == libc::SIGTRAP && info.si_code == libc::SI_USER;
         let signal = if is_exec { 0 } else { signal };
         libc::ptrace(libc::PTRACE_DETACH, child, 0, signal as usize);
@@ -414,7 +414,7 @@ fn stat_in_proc(number: u32) -> Option<Vec<u8>> {
     Some(stat[name_ends + 1..].trim_ascii().to_vec())
 }
 
-/// Its state's letter, and its parent, as /proc calls that.
+/// The state's letter of a process, and its parent, as /proc calls that.
 pub(crate) fn state_in_proc(number: u32) -> Option<(char, u32)> {
     let stat = String::from_utf8(stat_in_proc(number)?).ok()?;
     let mut fields = stat.split_ascii_whitespace();

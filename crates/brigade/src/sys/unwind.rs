@@ -17,7 +17,7 @@ pub(crate) fn calls() -> Calls {
     calls[..len].to_vec()
 }
 
-/// They travel as addresses in the fork server of the process that they were found in.
+/// Calls travel as addresses in the fork server of the process that they were found in.
 pub(crate) fn serialize<S: Serializer>(calls: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(calls.iter().map(|&call| image::as_there(call)))
 }

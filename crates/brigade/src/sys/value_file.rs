@@ -21,7 +21,7 @@ use super::mapping::{self, HUGE_PAGE, Mapping, add_seals, allowed_size, memfd};
 
 pub(crate) mod kept;
 
-/// From so many bytes on it pays to map a file, and not to write to it.
+/// From this many bytes on it pays to map a file, and not to write to it.
 const MAPPED_FROM: usize = 256 * 1024;
 
 /// A file with these bytes, one part behind the other. Others can read it. Only this process could
@@ -152,7 +152,7 @@ impl ValueFile {
         let room = &mut numbers.spare_capacity_mut()[..count];
         mapping::ask_for_huge_pages(room);
         self.mapping.read(from, room);
-        // SAFETY: so many were just written, and any bytes are a `T`.
+        // SAFETY: `count` values were just written, and any bytes are a `T`.
         unsafe { numbers.set_len(count) };
         Ok(numbers)
     }

@@ -15,7 +15,7 @@
 //!   it at once, and so do the wakers.
 //!
 //! The sockets keep messages apart (`SOCK_SEQPACKET`): those that do not have urgent data, which
-//! could be there and not be read; and of the other kind a shutdown on one side is not told to the
+//! could be there and not be read; and of the other kind a shutdown on one side does not reach the
 //! other.
 
 use std::io;
@@ -65,7 +65,7 @@ pub(crate) fn check(end: impl AsFd) -> io::Result<()> {
 pub(crate) fn wake(other: impl AsFd) -> io::Result<Way> {
     loop {
         match rustix::net::send(&other, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            // Full: it has been told already.
+            // Full: the other side has a wake-up already.
             Ok(_) | Err(Errno::AGAIN) => return Ok(Way::Open),
             Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Ok(Way::ShutDown),
             Err(Errno::INTR) => {}
@@ -75,7 +75,7 @@ pub(crate) fn wake(other: impl AsFd) -> io::Result<Way> {
     }
 }
 
-/// Takes up to so many wake-ups. Does not wait. An error: no process will be woken by this end any
+/// Takes up to `most` wake-ups. Does not wait. An error: no process will be woken by this end any
 /// more, either.
 pub(crate) fn take(own: impl AsFd, most: usize) -> io::Result<Way> {
     for _ in 0..most {

@@ -14,7 +14,7 @@ use crate::task::identity::Function;
 use crate::task::name::TaskName;
 use crate::{JoinHandle, Message, Pool, process, sys};
 
-/// A leak shows in so many bytes at least: less is what allocators and lazy tables do.
+/// The bytes of the smallest leak that shows: less is what allocators and lazy tables do.
 const LEAKS_SHOW: u64 = 256 << 10;
 
 /// When it has leaked so much, that is enough.

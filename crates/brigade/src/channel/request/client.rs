@@ -263,7 +263,7 @@ struct UnsentCall<'i, A: Message> {
 }
 
 impl<A: Message> UnsentCall<'_, A> {
-    /// Its place is free when it was answered.
+    /// The request was sent: its place is free when it was answered.
     fn was_sent(mut self) {
         self.inbox = None;
     }

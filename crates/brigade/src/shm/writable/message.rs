@@ -90,7 +90,7 @@ impl<T: ShmSafe> Writable<[T]> {
         owners: Arc<Owners>,
         index: usize,
     ) -> io::Result<Writable<[T]>> {
-        // The region is as large as so many elements need, so their bytes can be counted.
+        // The region is as large as `all` elements need, so their bytes can be counted.
         if region.len() != file_len::<T>(all)? {
             return Err(unfit());
         }

@@ -102,7 +102,7 @@ impl<L> Machine<L> {
         }
     }
 
-    /// It said that it is not needed.
+    /// The child said that it is not needed.
     fn is_ignored(&mut self, at: usize, pid: Option<u32>, world: &mut impl World<L>) {
         let entry = &mut self.children[at];
         world.tell(&entry.spec.name, pid, What::Ended(Exit::Ignored));

@@ -1,7 +1,7 @@
 //! What a supervisor decides: `README.md` beside the module tells the steps.
 //!
-//! It is told what has happened and what time it is, and says to a [`World`] what is to be done.
-//! Nothing here waits, and nothing is asked of the system.
+//! A supervisor's thread tells it what has happened and what time it is, and it says to a [`World`]
+//! what is to be done. Nothing here waits, and nothing is asked of the system.
 
 mod endings;
 mod intensity;
@@ -78,7 +78,7 @@ enum MachineState {
     Due(Instant),
     Starting(Option<Countdown>),
     Up(Option<Watchdog>),
-    /// It was asked to stop.
+    /// The child was asked to stop.
     Stopping(Option<Countdown>),
     Killed,
 }
@@ -196,7 +196,7 @@ pub(super) struct Machine<L> {
     ends: Vec<ChildEnd>,
     /// No child is given its grace time.
     in_a_hurry: bool,
-    /// A launch has failed: before it is tried again, others are heard.
+    /// A launch has failed: before it is tried again, other messages are read.
     try_again: bool,
 }
 

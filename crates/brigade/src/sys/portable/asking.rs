@@ -10,7 +10,7 @@ pub(crate) fn begin_in_program() -> io::Result<()> {
     Ok(())
 }
 
-/// It does not answer.
+/// A thread does not answer here.
 pub(crate) fn ask_thread(_: u32, _: Instant) -> (Option<Vec<usize>>, Look) {
     (None, Look::default())
 }

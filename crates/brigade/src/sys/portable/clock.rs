@@ -10,7 +10,7 @@ pub(crate) fn nanos() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
-/// The same: what the machine does while it is suspended is not known here.
+/// As [`nanos`]: what the machine does while it is suspended is not known here.
 #[cfg(feature = "timeline")]
 pub(crate) fn boot_nanos() -> u64 {
     nanos()

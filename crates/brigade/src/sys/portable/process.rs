@@ -5,7 +5,7 @@ pub(crate) fn thread_number() -> u32 {
     0
 }
 
-/// It is not looked up here.
+/// The number of bytes is not looked up here.
 pub(crate) fn anonymous_bytes(_pid: u32) -> Option<u64> {
     None
 }

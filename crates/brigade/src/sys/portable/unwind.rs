@@ -21,13 +21,13 @@ pub(crate) fn calls() -> Calls {
     calls
 }
 
-/// They would have no names.
+/// Calls would have no names.
 #[cfg(not(feature = "backtrace"))]
 pub(crate) fn calls() -> Calls {
     Vec::new()
 }
 
-/// They stay in this process.
+/// Calls stay in this process.
 pub(crate) fn serialize<S: Serializer>(calls: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(calls)
 }

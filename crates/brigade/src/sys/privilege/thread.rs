@@ -12,8 +12,8 @@ use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::sys::original::Original;
 
-/// Those that a thread of a program with several can change, in /proc/thread-self. The mount
-/// namespace is told by the root directory; the user, pid and time namespaces are what they were
+/// The namespaces that a thread of a program with several can change, in /proc/thread-self. The
+/// root directory shows the mount namespace; the user, pid and time namespaces are what they were
 /// when the program was started: setns(2), unshare(2).
 pub(super) const NAMESPACES: [&CStr; 4] = [c"ns/cgroup", c"ns/ipc", c"ns/net", c"ns/uts"];
 
@@ -23,7 +23,7 @@ pub(super) struct ProcThread {
     status: OwnedFd,
     /// Which thread `status` tells of; 0: it was not read yet.
     number: Cell<u64>,
-    /// Its namespaces, where it has no way into others any more.
+    /// The thread's namespaces, where it has no way into others any more.
     settled: Cell<Option<Namespaces>>,
 }
 

@@ -43,7 +43,7 @@ const MOST_FILES: usize = 16;
 /// Kept files take at most this part of the memory that a process may have: an eighth.
 const MEMORY_DIVISOR: u64 = 8;
 
-/// The same in each worker of a pool, of which there may be as many as processors, and more.
+/// The same part in each worker of a pool, of which there may be as many as processors, and more.
 const WORKER_MEMORY_DIVISOR: u64 = 64;
 
 /// Kept files are at most this part of the descriptors that a process may have.
@@ -157,7 +157,7 @@ enum WriteTarget {
     New(Room),
 }
 
-/// A free file for so many bytes; or the right to make one. `None`: as much is kept as may be.
+/// A free file for `len` bytes; or the right to make one. `None`: as much is kept as may be.
 fn take(len: usize) -> Option<WriteTarget> {
     let mut kept = lock();
     let old = kept.take_old();
@@ -271,7 +271,7 @@ impl KeptFiles {
     }
 }
 
-/// The right to keep one more file of so many bytes.
+/// The right to keep one more file, of this many bytes.
 struct Room(usize);
 
 impl Room {
@@ -313,7 +313,7 @@ fn start_thread() -> io::Result<()> {
 struct KeptFile {
     file: OwnedFd,
     mapping: Mapping,
-    /// Behind so many bytes there are zeros.
+    /// Behind this many bytes there are zeros.
     filled: usize,
     used: Instant,
 }
