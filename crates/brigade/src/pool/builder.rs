@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::config::Options;
-use super::policy::limits::QueueLimit;
+use super::policy::queue_and_retries::QueueLimit;
 use super::policy::size::SHRINK_AFTER;
 use super::pool_size::PoolSize;
 #[cfg(feature = "timeline")]

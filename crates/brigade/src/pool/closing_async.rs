@@ -167,7 +167,7 @@ impl Future for WaitIdleAsync {
 impl Drop for WaitIdleAsync {
     fn drop(&mut self) {
         // In a fork of the program the lock may be held by a thread that is not there.
-        let waiter = self.waiter.take().filter(|_| !self.pool.is_copy());
+        let waiter = self.waiter.take().filter(|_| !self.pool.is_fork_of_owner());
         if let Some(waiter) = waiter {
             self.waiters().leave(&waiter, true);
         }
@@ -178,7 +178,7 @@ impl Future for ShutdownAsync {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.idle.pool.is_copy() {
+        if self.idle.pool.is_fork_of_owner() {
             return Poll::Ready(());
         }
         if let ShutdownStep::Open = self.step {

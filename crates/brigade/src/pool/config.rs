@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::policy::limits::QueueLimit;
+use super::policy::queue_and_retries::QueueLimit;
 use super::pool_size::PoolSize;
 use super::timeline::Timeline;
 use crate::task::name::TaskName;

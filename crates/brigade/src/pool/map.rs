@@ -5,7 +5,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 use super::map_input::Input;
-use super::policy::limits::MAP_WINDOW;
+use super::policy::queue_and_retries::MAP_WINDOW;
 use super::refused_map::RefusedMap;
 use super::{Pool, process, thread};
 use crate::{JoinError, Message};
@@ -32,11 +32,11 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
 
 /// In a fork of the process that made the pool, where nothing is run.
 impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
-    fn is_copy(&self) -> bool {
+    fn is_fork_of_owner(&self) -> bool {
         match self {
-            MapSource::Threads(map) => map.is_copy(),
-            MapSource::Processes(map) => map.is_copy(),
-            MapSource::Refused(map) => map.is_copy(),
+            MapSource::Threads(map) => map.is_fork_of_owner(),
+            MapSource::Processes(map) => map.is_fork_of_owner(),
+            MapSource::Refused(map) => map.is_fork_of_owner(),
         }
     }
 
@@ -116,7 +116,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for MapUnorde
         if self.ended {
             return None;
         }
-        let next = if self.source.is_copy() {
+        let next = if self.source.is_fork_of_owner() {
             // What was under way at the fork is the other process's.
             let ready = self.source.next_ready();
             ready.or_else(|| Some((self.source.pass_over()?, Err(JoinError::Closed))))
@@ -196,13 +196,13 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for Map<A, R,
         if self.ended {
             return None;
         }
-        let is_copy = self.source.is_copy();
+        let is_fork_of_owner = self.source.is_fork_of_owner();
         loop {
             if let Some(Some(_)) = self.waiting.front() {
                 self.next += 1;
                 return self.waiting.pop_front().flatten();
             }
-            if is_copy {
+            if is_fork_of_owner {
                 let Some((number, result)) = self.next_of_copy() else {
                     self.ended = true;
                     return None;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
-use super::policy::limits::{MAP_WINDOW, STREAM_AHEAD};
+use super::policy::queue_and_retries::{MAP_WINDOW, STREAM_AHEAD};
 use super::{Pool, SubmitAsync};
 use crate::{JoinError, JoinHandle, Message};
 
@@ -258,7 +258,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Stream for MapStream<A, R, I
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.pool.is_copy() {
+        if this.pool.is_fork_of_owner() {
             return Poll::Ready(this.next_of_copy());
         }
         // Cloned before, and dropped after, the lock: that is the executor's code.
@@ -310,7 +310,7 @@ impl<A, R, I> Unpin for MapStream<A, R, I> {}
 impl<A, R, I> Drop for MapStream<A, R, I> {
     fn drop(&mut self) {
         // In a fork of the program they are the other process's.
-        if self.pool.is_copy() {
+        if self.pool.is_fork_of_owner() {
             return;
         }
         // The last first: what a worker gives back of those behind it is cancelled by then.

@@ -336,10 +336,10 @@ impl Pool {
     }
 
     /// Whether this process is a fork of the one that made it.
-    fn is_copy(&self) -> bool {
+    fn is_fork_of_owner(&self) -> bool {
         match &self.backend {
-            Backend::Thread(pool) => pool.is_copy(),
-            Backend::Process(pool) => !pool.is_ours(),
+            Backend::Thread(pool) => pool.is_fork_of_owner(),
+            Backend::Process(pool) => pool.is_fork_of_owner(),
         }
     }
 

@@ -161,7 +161,7 @@ impl ProcessPool {
         match self.0 {}
     }
 
-    pub(in crate::pool) fn is_ours(&self) -> bool {
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
         match self.0 {}
     }
 
@@ -235,7 +235,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         match self.pool.0 {}
     }
 
-    pub(in crate::pool) fn is_copy(&self) -> bool {
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
         match self.pool.0 {}
     }
 

@@ -25,7 +25,7 @@ impl<I: Iterator> RefusedMap<I> {
         Some((self.given - 1, Err(why)))
     }
 
-    pub(super) fn is_copy(&self) -> bool {
+    pub(super) fn is_fork_of_owner(&self) -> bool {
         false
     }
 

@@ -162,7 +162,7 @@ impl<A: Message, R: Message> Future for SubmitAsync<A, R> {
 impl<A, R> Drop for SubmitAsync<A, R> {
     fn drop(&mut self) {
         // In a fork of the program the lock may be held by a thread that is not there.
-        let waiter = self.waiter.take().filter(|_| !self.pool.is_copy());
+        let waiter = self.waiter.take().filter(|_| !self.pool.is_fork_of_owner());
         if let (Some(waiter), Some(waiters)) = (waiter, self.waiters()) {
             waiters.leave(&waiter, false);
         }

@@ -71,7 +71,7 @@ pub(super) enum OwnerRefusal {
     /// A live process owns it.
     Owned,
     /// The range was split, joined or frozen.
-    Retired,
+    Consumed,
 }
 
 impl OwnerRefusal {
@@ -84,7 +84,7 @@ impl OwnerRefusal {
                 "a part of a region that its sender keeps: to send it is to give it away"
             }
             OwnerRefusal::Owned => "a part of a region that a live worker has",
-            OwnerRefusal::Retired => {
+            OwnerRefusal::Consumed => {
                 "a part of a region that was split, joined or frozen meanwhile"
             }
         }
@@ -169,7 +169,7 @@ impl OwnerEntry {
             POISONED => false,
             _ => {
                 self.lock.release_to_all();
-                return Err(OwnerRefusal::Retired);
+                return Err(OwnerRefusal::Consumed);
             }
         };
         // A message that carries it is good for nothing now.

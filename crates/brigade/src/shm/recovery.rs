@@ -79,7 +79,7 @@ impl<T: ShmSafe> Recovery<[T]> {
             return Err(RecoverError::Retired);
         };
         let whole = entry.recover().map_err(|refused| match refused {
-            OwnerRefusal::Retired => RecoverError::Retired,
+            OwnerRefusal::Consumed => RecoverError::Retired,
             _ => RecoverError::Owned,
         })?;
         let owners = Owners::of(self.table.clone());

@@ -168,8 +168,8 @@ impl Events {
 
     /// The next event, if there is one.
     pub fn try_next(&self) -> Option<Event> {
-        let is_copy = !self.0.host.is_this_process();
-        (!is_copy).then(|| self.0.lock().next())?
+        let is_fork_of_owner = !self.0.host.is_this_process();
+        (!is_fork_of_owner).then(|| self.0.lock().next())?
     }
 
     /// The next event, if it comes within this time.

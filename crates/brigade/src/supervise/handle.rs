@@ -76,10 +76,10 @@ impl Core {
 
     /// Whether it cannot be waited for: this is a fork, or the supervisor's own thread.
     fn is_out_of_reach(&self) -> bool {
-        self.is_copy() || self.runner.get() == Some(&thread::current().id())
+        self.is_fork_of_owner() || self.runner.get() == Some(&thread::current().id())
     }
 
-    fn is_copy(&self) -> bool {
+    fn is_fork_of_owner(&self) -> bool {
         !self.host.is_this_process()
     }
 }
@@ -109,7 +109,7 @@ impl Handle {
     }
 
     pub(super) fn put(&self, request: HandleRequest) {
-        if !self.0.is_copy() {
+        if !self.0.is_fork_of_owner() {
             // Where it has ended, nothing answers: the reply channel in the request is dropped,
             // which says so.
             drop(self.0.inbox.put(Note::Request(request)));
@@ -224,7 +224,7 @@ impl Handle {
 
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
-        self.0.is_copy() || self.0.lock().report.is_some()
+        self.0.is_fork_of_owner() || self.0.lock().report.is_some()
     }
 }
 

@@ -101,7 +101,7 @@ impl Runner {
                 }
             }
             for note in self.runs.inbox.take(self.machine.deadline(now)) {
-                self.heed(note);
+                self.handle_note(note);
             }
         };
         // What was not read is answered by being dropped.
@@ -126,7 +126,7 @@ impl Runner {
         }
     }
 
-    fn heed(&mut self, note: Note) {
+    fn handle_note(&mut self, note: Note) {
         let now = Instant::now();
         let (machine, runs) = (&mut self.machine, &mut self.runs);
         match note {

@@ -215,9 +215,9 @@ impl LivenessTable {
         futex::wake_all_shared(self.epoch());
     }
 
-    /// Whether this process gives out its slots.
-    fn is_ours(&self) -> bool {
-        self.maker.is_some_and(|maker| maker == std::process::id())
+    /// Whether this process is not the one that made the table, which alone gives out its slots.
+    fn is_fork_of_owner(&self) -> bool {
+        self.maker.is_none_or(|maker| maker != std::process::id())
     }
 
     /// The host, when the processes that may write the table have mapped it, and before there is
@@ -235,7 +235,7 @@ impl LivenessTable {
     /// The host: the token of a worker that will be made, alive from now on. `None`: there is no
     /// slot for it, or the table is that of a host further up.
     pub(crate) fn allot(&self) -> Option<Token> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return None;
         }
         (0..SLOTS).find_map(|_| {
@@ -257,7 +257,7 @@ impl LivenessTable {
     /// lock of its. For the host.
     pub(crate) fn mark_dead(&self, token: Token) {
         // Another host's table may only be read.
-        if self.is_ours() {
+        if !self.is_fork_of_owner() {
             mark_dead(&self.mapping, token);
         }
     }

@@ -14,7 +14,7 @@ use super::numbers;
 
 /// Why a thread cannot answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deaf {
+pub(crate) enum NoAnswer {
     /// The thread was stopped by a signal, or is held by a debugger.
     Stopped,
     /// The thread blocks the signal.
@@ -26,15 +26,20 @@ pub(crate) enum Deaf {
     Ended,
 }
 
-impl Deaf {
-    pub(crate) const ALL: [Deaf; 4] = [Deaf::Stopped, Deaf::Blocks, Deaf::NoHandler, Deaf::Ended];
+impl NoAnswer {
+    pub(crate) const ALL: [NoAnswer; 4] = [
+        NoAnswer::Stopped,
+        NoAnswer::Blocks,
+        NoAnswer::NoHandler,
+        NoAnswer::Ended,
+    ];
 }
 
 /// A thread, seen from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     /// Why it cannot answer, if that is so.
-    pub(crate) deaf: Option<Deaf>,
+    pub(crate) cannot_answer: Option<NoAnswer>,
     /// Where in the kernel it is: `in read(2) on descriptor 5, a pipe`. Empty: it is running, or
     /// cannot be looked at.
     pub(crate) place: String,
@@ -58,12 +63,12 @@ pub(crate) fn look(process: u32, thread: u32) -> Look {
         return Look::default();
     };
     let state = line(&status, "State:").and_then(|state| state.chars().next());
-    let deaf = match state {
-        Some('T' | 't') => Some(Deaf::Stopped),
-        Some('Z' | 'X') => Some(Deaf::Ended),
-        _ if !has_signal(&status, "SigCgt:") => Some(Deaf::NoHandler),
+    let cannot_answer = match state {
+        Some('T' | 't') => Some(NoAnswer::Stopped),
+        Some('Z' | 'X') => Some(NoAnswer::Ended),
+        _ if !has_signal(&status, "SigCgt:") => Some(NoAnswer::NoHandler),
         // Where it answers another question it hears of this one next.
-        _ if has_signal(&status, "SigBlk:") && !answers(&status) => Some(Deaf::Blocks),
+        _ if has_signal(&status, "SigBlk:") && !answers(&status) => Some(NoAnswer::Blocks),
         _ => None,
     };
     let place = match state {
@@ -72,7 +77,10 @@ pub(crate) fn look(process: u32, thread: u32) -> Look {
         Some('Z' | 'X') => String::new(),
         _ => place(process, &of_thread).unwrap_or_default(),
     };
-    Look { deaf, place }
+    Look {
+        cannot_answer,
+        place,
+    }
 }
 
 fn place(process: u32, of_thread: &str) -> Option<String> {
@@ -305,7 +313,7 @@ mod tests {
             let look = look(std::process::id(), tid);
             if look.place == expected {
                 // Nothing of this test has a handler.
-                assert_eq!(look.deaf, Some(Deaf::NoHandler));
+                assert_eq!(look.cannot_answer, Some(NoAnswer::NoHandler));
                 break;
             }
             assert!(Instant::now() < limit, "{look:?}");

@@ -32,7 +32,7 @@ impl Timer {
     }
 
     /// Is not readable any more, until it goes off again.
-    pub(crate) fn silence(&self) {
+    pub(crate) fn drain(&self) {
         // Where it has not gone off, there is nothing to read.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

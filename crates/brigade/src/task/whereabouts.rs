@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::crash::Phase;
 use super::symbols::{Frames, Symbols};
-use crate::sys::blocked::{Deaf, Look};
+use crate::sys::blocked::{Look, NoAnswer};
 
 /// Where a worker was.
 #[derive(Clone)]
@@ -56,13 +56,13 @@ impl Whereabouts {
     }
 
     fn see(&mut self, look: Look) {
-        self.why_unknown = look.deaf.map(|deaf| match deaf {
-            Deaf::Stopped => "it is stopped",
-            Deaf::Blocks => "its thread blocks the signal that asks it",
-            Deaf::NoHandler => {
+        self.why_unknown = look.cannot_answer.map(|cannot_answer| match cannot_answer {
+            NoAnswer::Stopped => "it is stopped",
+            NoAnswer::Blocks => "its thread blocks the signal that asks it",
+            NoAnswer::NoHandler => {
                 "it has become another program, or has no handler for the signal that asks it"
             }
-            Deaf::Ended => "it has ended",
+            NoAnswer::Ended => "it has ended",
         });
         self.blocked = look.place;
     }

@@ -50,14 +50,14 @@
 // The files:
 // - format: what decides what is run, and its checksum; text: values as text
 // - build: which program this is; command: what a person types to run a task again
-// - kept_value: a context, which is kept once beside the files of its tasks
+// - context_file: a context, which is kept once beside the files of its tasks
 // - ended: what ends are kept; write, read: a file; replay: what `BRIGADE_REPLAY` does with one
 
 mod build;
 mod command;
+pub(super) mod context_file;
 mod ended;
 mod format;
-pub(super) mod kept_value;
 mod read;
 pub(crate) mod replay;
 #[cfg(test)]

@@ -17,12 +17,12 @@ use std::path::Path;
 
 use super::build::build_id;
 use super::command::{DEBUGGER, ENV_VAR, replay_command};
+use super::context_file;
 use super::format::ReplaySpec;
-use super::kept_value;
 use super::read::{CrashRecord, read};
 use crate::sys::{c_streams, environment, fds, opened, process, signal};
 use crate::task::codec::Encoded;
-use crate::task::entry::{self, EncodedResult, EncodedValue, Outcome, Plan, Resident, ValuePlace};
+use crate::task::entry::{self, EncodedResult, EncodedValue, KeptValue, Outcome, Plan, ValuePlace};
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -62,7 +62,7 @@ fn replay(path: &Path) -> Result<i32, String> {
     let record = read(BufReader::with_capacity(64 * 1024, file)).map_err(|e| e.to_string())?;
     let CrashRecord { spec, input, .. } = &record;
     check(&record)?;
-    let read_kept = |name: &String| kept_value::read(name, path);
+    let read_kept = |name: &String| context_file::read(name, path);
     let context = spec.context.as_ref().map(read_kept).transpose()?;
     let state = spec.state.as_ref().map(read_kept).transpose()?;
     eprint_line(&format!(
@@ -85,8 +85,8 @@ fn replay(path: &Path) -> Result<i32, String> {
             Some(Ok(())) => {}
         }
     }
-    let mut resident = context.map(|bytes| {
-        Resident::encoded(EncodedValue {
+    let mut kept = context.map(|bytes| {
+        KeptValue::encoded(EncodedValue {
             place: ValuePlace::Here(bytes),
             descriptors: Vec::new(),
         })
@@ -95,15 +95,15 @@ fn replay(path: &Path) -> Result<i32, String> {
         match entry::load_state(&state) {
             None => return Err("the load of its state is not code of this program".to_owned()),
             Some(Err(unwound)) => return Ok(panicked("the load of its state", &unwound)),
-            Some(Ok(loaded)) => resident = Some(loaded?),
+            Some(Ok(loaded)) => kept = Some(loaded?),
         }
     }
     let mut result = EncodedResult::default();
     let plan = Plan::from_words([spec.entry, spec.function]);
     let input = Encoded::Here(input);
-    let outcome = match &mut resident {
+    let outcome = match &mut kept {
         None => plan.run(input, Vec::new(), &mut result, &|_| {}),
-        Some(resident) => plan.run_with(resident, input, Vec::new(), &mut result, &|_| {}),
+        Some(kept) => plan.run_with(kept, input, Vec::new(), &mut result, &|_| {}),
     };
     let _ = io::stdout().flush();
     c_streams::flush_all();

@@ -7,15 +7,15 @@
 // The files:
 // - keys: which worker has the tasks of which key
 // - estimate: how long tasks take, and how many of them are so much work
-// - limits: of the queue, of a map's window, of retries, of workers that do not start
+// - queue_and_retries: limits of the queue, of a map's window, of retries, of workers that do not start
 // - outcome: how a task has ended, as events and numbers say it; run: when it ran
 // - size: how many workers there are where that follows the work
 // - task_options: what one task has otherwise than its pool
 
 pub(super) mod estimate;
 pub(super) mod keys;
-pub(super) mod limits;
 pub(super) mod outcome;
+pub(super) mod queue_and_retries;
 pub(super) mod run;
 pub(super) mod size;
 pub(super) mod task_options;

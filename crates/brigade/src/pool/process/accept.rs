@@ -54,12 +54,13 @@ impl ProcessPool {
     }
 
     /// Ends a task whose deadline has passed while it waited for room.
-    pub(super) fn reject_expired(&self, of: &dyn HasResultCell) {
-        of.cell().set_early_end(EarlyEnd::Expired);
-        let limit = of.cell().exceeded(self.options.timeout, false);
-        let why = JoinError::TimedOut(Timeout::new(self.name_of(of.target()), limit));
+    pub(super) fn reject_expired(&self, handle: &dyn HasResultCell) {
+        handle.cell().set_early_end(EarlyEnd::Expired);
+        let limit = handle.cell().exceeded(self.options.timeout, false);
+        let why = JoinError::TimedOut(Timeout::new(self.name_of(handle.target()), limit));
         self.count_rejected(&why);
-        of.cell()
+        handle
+            .cell()
             .complete(RawOutcome::failed(why), &mut Default::default());
     }
 

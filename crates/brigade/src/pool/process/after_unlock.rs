@@ -13,7 +13,7 @@ use super::pool::{LockedPool, ProcessPool};
 use super::task::Task;
 use crate::pool::crash_file::{self, CrashFile, KeptEnd};
 use crate::pool::events;
-use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::queue_and_retries::Attempts;
 use crate::pool::timeline::Timeline;
 use crate::publish;
 use crate::sim::local::{Instant, MutexGuard, Ordering, futex};
@@ -246,8 +246,8 @@ impl ProcessPool {
             context: kept.as_deref(),
             uses_state: context.is_some_and(EncodedContext::is_state),
             attempt: attempts.current(),
-            initializer: self.setup.told.pool.as_ref().and_then(|s| s.initializer),
-            setup: Some(&self.setup.told),
+            initializer: self.setup.setup.pool.as_ref().and_then(|s| s.initializer),
+            setup: Some(&self.setup.setup),
         };
         file.write_and_attach(crash, dir);
     }

@@ -134,7 +134,7 @@ impl Dispatcher {
     pub(super) fn requeue_refused(&mut self, mut task: Task, ctx: &mut Ctx<'_>) {
         task.free_requeues += 1;
         if task.free_requeues <= MAX_FREE_REQUEUES {
-            self.return_task(task, ctx);
+            self.requeue(task, ctx);
             return;
         }
         let name = task.target.name(&self.options);

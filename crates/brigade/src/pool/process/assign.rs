@@ -46,7 +46,7 @@ impl Dispatcher {
                 break;
             }
             let idle = self.workers.idle().len();
-            self.concentrate(ctx);
+            self.fill_busy_first(ctx);
             self.assign_idle(ctx);
             self.prefetch(ctx);
             // A worker that got the tasks of another has some ahead now, which an idle worker may
@@ -61,7 +61,7 @@ impl Dispatcher {
     /// Gives tiny tasks to workers that are at work, as long as what they have would not have been
     /// worth waking another for: to wake one costs more than many such tasks, and on a machine
     /// with few processors the one that is woken takes the host's.
-    fn concentrate(&mut self, ctx: &mut Ctx<'_>) {
+    fn fill_busy_first(&mut self, ctx: &mut Ctx<'_>) {
         let Some(enough) = self.estimate.worth_waking() else {
             return;
         };
@@ -93,7 +93,7 @@ impl Dispatcher {
 
     /// How many of the first busy workers are given more. Of tiny tasks, those are as many as there
     /// are processors: others would only take one from them, and are left to finish what they have.
-    fn fed(&self, now: Instant) -> usize {
+    fn workers_to_feed(&self, now: Instant) -> usize {
         let busy = self.workers.busy().len();
         if self.estimate.worth_waking().is_none() {
             return busy;
@@ -203,14 +203,14 @@ impl Dispatcher {
     pub(super) fn prefetch(&mut self, ctx: &mut Ctx<'_>) {
         let window = self.estimate.prefetch_depth();
         let ready = self.sharers();
-        let fed = self.fed(ctx.now);
+        let workers_to_feed = self.workers_to_feed(ctx.now);
         let mut seen = 0;
         while !self.queue.is_empty()
             && !self.front_is_for_an_empty_worker()
             && !self.workers.is_all_full()
-            && seen < fed
+            && seen < workers_to_feed
         {
-            let i = self.workers.next_busy(fed);
+            let i = self.workers.next_busy(workers_to_feed);
             let slot = &self.workers[i];
             let room = window.saturating_sub(slot.assigned.count());
             if room == 0 || !slot.has_room() || self.queue.has_pinned_to(i) {
@@ -226,7 +226,7 @@ impl Dispatcher {
                 seen + 1
             };
         }
-        if seen > 0 && seen == fed {
+        if seen > 0 && seen == workers_to_feed {
             self.workers.set_all_full(true);
         }
     }
@@ -417,7 +417,7 @@ impl Dispatcher {
         // All but the one that it runs, shared with the workers that have nothing to do.
         let share = slot.assigned.behind_first() / (1 + self.workers.idle().len());
         let keep = slot.first().wrapping_add(1 + share as u32);
-        self.revoke(i, keep, ctx);
+        self.take_back(i, keep, ctx);
         !self.queue.is_empty()
     }
 

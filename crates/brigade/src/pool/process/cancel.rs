@@ -33,21 +33,21 @@ fn termination(why: EarlyEnd) -> Termination {
 
 impl Dispatcher {
     /// Cancels a task that has not ended.
-    pub(super) fn cancel(&mut self, of: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
-        self.end_early(of, EarlyEnd::Cancelled, ctx);
+    pub(super) fn cancel(&mut self, handle: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
+        self.end_early(handle, EarlyEnd::Cancelled, ctx);
         self.assign(ctx);
     }
 
     /// Cancels a task that no worker has begun.
-    pub(super) fn cancel_unbegun(&mut self, of: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
-        let cell = of.cell();
+    pub(super) fn cancel_unbegun(&mut self, handle: &dyn HasResultCell, ctx: &mut Ctx<'_>) {
+        let cell = handle.cell();
         if let Some(Assignment { worker: i, number }) = cell.assignment() {
             let is_first = self
                 .workers
                 .get(i)
                 .is_none_or(|slot| slot.first() == number);
             if self.workers.get(i).is_some_and(WorkerSlot::is_ready) {
-                self.revoke(i, number, ctx);
+                self.take_back(i, number, ctx);
             } else if !is_first {
                 // Its worker is being ended: it does not go back into the queue then.
                 cell.set_early_end(EarlyEnd::Cancelled);
@@ -55,7 +55,7 @@ impl Dispatcher {
         }
         if !cell.is_done() && cell.assignment().is_none() {
             cell.set_early_end(EarlyEnd::Cancelled);
-            self.end_queued(of, EarlyEnd::Cancelled, ctx);
+            self.end_queued(handle, EarlyEnd::Cancelled, ctx);
         }
         self.assign(ctx);
     }
@@ -72,21 +72,21 @@ impl Dispatcher {
         }
     }
 
-    fn end_early(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
-        let cell = of.cell();
+    fn end_early(&mut self, handle: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
+        let cell = handle.cell();
         if cell.is_done() {
             return;
         }
         cell.set_early_end(why);
         let Some(Assignment { worker: i, number }) = cell.assignment() else {
-            return self.end_queued(of, why, ctx);
+            return self.end_queued(handle, why, ctx);
         };
         if !self.workers.get(i).is_some_and(WorkerSlot::is_ready) {
             // It is being ended anyway, or its end is about to be settled.
             return;
         }
-        // `revoke` has taken back and ended a task that had not begun.
-        if self.revoke(i, number, ctx) && !cell.is_done() {
+        // `take_back` has taken back and ended a task that had not begun.
+        if self.take_back(i, number, ctx) && !cell.is_done() {
             self.terminate_running(i, number, termination(why), ctx);
         }
     }
@@ -106,27 +106,27 @@ impl Dispatcher {
     }
 
     /// The error of a task that is not run any more.
-    fn early_error(&self, of: &dyn HasResultCell, why: EarlyEnd) -> JoinError {
+    fn early_error(&self, handle: &dyn HasResultCell, why: EarlyEnd) -> JoinError {
         match why {
             EarlyEnd::Cancelled => JoinError::Cancelled,
             EarlyEnd::Expired => {
-                let name = of.target().name(&self.options);
-                let limit = of.cell().exceeded(self.options.timeout, false);
+                let name = handle.target().name(&self.options);
+                let limit = handle.cell().exceeded(self.options.timeout, false);
                 JoinError::TimedOut(Timeout::new(name, limit))
             }
         }
     }
 
     /// Ends a task that no worker has. Its input is dropped now where that is soon done.
-    fn end_queued(&mut self, of: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
-        let cell = of.cell();
+    fn end_queued(&mut self, handle: &dyn HasResultCell, why: EarlyEnd, ctx: &mut Ctx<'_>) {
+        let cell = handle.cell();
         // A subscriber gets it by its number.
         let may_search = self.is_traced || self.queue.is_short();
         let removed = may_search.then(|| self.queue.remove(cell)).flatten();
         if let Some(task) = removed {
             return self.fail_early(task, why, ctx);
         }
-        let error = self.early_error(of, why);
+        let error = self.early_error(handle, why);
         self.stats.count_failure(&error);
         self.own_times.remove(cell);
         self.stats
@@ -159,7 +159,7 @@ impl Dispatcher {
     }
 
     /// What runs was to be ended early while the result of the one before it was still to come.
-    pub(super) fn apply_cancel(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
+    pub(super) fn apply_early_end(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let slot = &self.workers[i];
         if let Some(why) = slot.assigned.first().and_then(Task::early_end) {
             self.terminate_running(i, slot.first(), termination(why), ctx);
@@ -169,7 +169,7 @@ impl Dispatcher {
     /// Ends a worker that does not begin what it was given.
     fn terminate_stalled(&mut self, i: WorkerIndex, ctx: &mut Ctx<'_>) {
         let first = self.workers[i].first();
-        if !self.revoke(i, first, ctx) {
+        if !self.take_back(i, first, ctx) {
             return;
         }
         let slot = &mut self.workers[i];
@@ -220,7 +220,7 @@ impl Dispatcher {
                 }
             } else if time >= SLOW && !is_doubted && !self.workers.idle().is_empty() {
                 self.workers[i].is_stalled = true;
-                self.revoke(i, first, ctx);
+                self.take_back(i, first, ctx);
             }
         }
         if unbegun {
@@ -338,7 +338,7 @@ impl Dispatcher {
                 .map(|connection| connection.begun());
             match begun {
                 Some(Ok(begun)) if begun != first || slot.assigned.is_first_doubted() => {
-                    if self.revoke(i, first.wrapping_add(1), ctx) {
+                    if self.take_back(i, first.wrapping_add(1), ctx) {
                         self.terminate_running(i, first, Termination::TimedOut, ctx);
                     }
                 }
@@ -364,7 +364,7 @@ impl Dispatcher {
                 continue;
             }
             let first = self.workers[i].first();
-            if self.revoke(i, first, ctx) {
+            if self.take_back(i, first, ctx) {
                 self.collect_from(i, ctx);
                 let first = self.workers[i].first();
                 self.terminate_running(i, first, Termination::Cancelled, ctx);
@@ -387,7 +387,7 @@ impl Dispatcher {
             let mine = |t: &Task| matches!(t.sink, ResultSink::Map(of, _) if of == map);
             if slot.is_ready() && slot.assigned.count() > 1 && slot.assigned.iter().any(mine) {
                 let first = slot.first();
-                self.revoke(i, first.wrapping_add(1), ctx);
+                self.take_back(i, first.wrapping_add(1), ctx);
             }
         }
         for task in self.queue.remove_map(map) {

@@ -128,7 +128,7 @@ impl Dispatcher {
             self.on_protocol_error(i, ctx);
         }
         if was_held {
-            self.apply_cancel(i, ctx);
+            self.apply_early_end(i, ctx);
         }
     }
 
@@ -310,7 +310,7 @@ impl Dispatcher {
         if !claimed {
             self.workers[i].assigned.doubt_first();
         }
-        self.return_unstarted(i, self.workers[i].first(), ctx);
+        self.requeue_unstarted(i, self.workers[i].first(), ctx);
         if let Some(task) = refused {
             self.requeue_refused(task, ctx);
         }

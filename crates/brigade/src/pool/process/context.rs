@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use super::input::EncodedInput;
 use super::outcome::{Bytes, TransferError};
 use crate::Message;
-use crate::pool::crash_file::kept_value;
+use crate::pool::crash_file::context_file;
 use crate::sys::opened;
 use crate::worker::process::host::connection::{NotNow, WorkerConnection};
 use crate::worker::process::ipc::order::{MAX_CONTEXTS, STATE};
@@ -99,7 +99,7 @@ impl EncodedContext {
 
     /// Keeps it in a file beside crash files. Returns the name of that.
     pub(super) fn keep_in(&self, dir: &Path) -> io::Result<String> {
-        kept_value::keep(&self.value.read()?, dir)
+        context_file::keep(&self.value.read()?, dir)
     }
 
     fn write(&self, connection: &mut WorkerConnection) -> Result<(), NotNow> {
@@ -203,7 +203,7 @@ impl WorkerContexts {
 
     /// What lies in the ring from there on was taken back. Returns whether descriptors of a context
     /// are left in the worker's descriptor socket, or as many contexts as there should be room for.
-    pub(super) fn retract(&mut self, from: u64) -> bool {
+    pub(super) fn take_back(&mut self, from: u64) -> bool {
         if !self.has_had {
             return false;
         }

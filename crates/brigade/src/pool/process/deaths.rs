@@ -101,10 +101,10 @@ impl Dispatcher {
         if victim.is_none() && spared.is_none() {
             self.workers[i].assigned.doubt_first();
         }
-        self.return_unstarted(i, first, ctx);
+        self.requeue_unstarted(i, first, ctx);
         if let Some(mut task) = spared {
             task.free_requeues += 1;
-            self.return_task(task, ctx);
+            self.requeue(task, ctx);
         }
         self.count_death(status, victim.is_some());
         let why = why_replaced(status);
@@ -247,7 +247,7 @@ impl Dispatcher {
                     .drawings
                     .push(Drawing::Mark(pid, "retried", why.into()));
             }
-            self.return_task(task, ctx);
+            self.requeue(task, ctx);
             return;
         }
         let end = match status {
@@ -286,7 +286,7 @@ impl Dispatcher {
 
     /// Puts a task back where it came from: it is the next. One that was cancelled, or whose
     /// deadline has passed, while its worker had it ends here.
-    pub(super) fn return_task(&mut self, task: Task, ctx: &mut Ctx<'_>) {
+    pub(super) fn requeue(&mut self, task: Task, ctx: &mut Ctx<'_>) {
         if let Some(why) = self.early_end(&task) {
             return self.fail_early(task, why, ctx);
         }
@@ -304,9 +304,9 @@ impl Dispatcher {
 
     /// Takes out of a slot what its worker will not do, all but the first `left` that it was
     /// ever given.
-    pub(super) fn return_unstarted(&mut self, i: WorkerIndex, left: u32, ctx: &mut Ctx<'_>) {
+    pub(super) fn requeue_unstarted(&mut self, i: WorkerIndex, left: u32, ctx: &mut Ctx<'_>) {
         for task in self.workers.split_off(i, left).rev() {
-            self.return_task(task, ctx);
+            self.requeue(task, ctx);
         }
         self.workers.set_all_full(false);
         if self.workers[i].assigned.is_empty() {
@@ -316,7 +316,7 @@ impl Dispatcher {
 
     /// Takes back from a worker what it has not begun, but for the first `keep`. `false`: it broke
     /// the protocol.
-    pub(super) fn revoke(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
+    pub(super) fn take_back(&mut self, i: WorkerIndex, keep: u32, ctx: &mut Ctx<'_>) -> bool {
         self.publish_to(i);
         if self.workers[i].has_lied_about_begun() {
             self.on_protocol_error(i, ctx);
@@ -331,7 +331,7 @@ impl Dispatcher {
                 if left == slot.first() {
                     slot.assigned.doubt_first();
                 }
-                self.return_unstarted(i, left, ctx);
+                self.requeue_unstarted(i, left, ctx);
                 true
             }
             Err(_) => {
@@ -362,7 +362,7 @@ impl Dispatcher {
         slot.unoffered = false;
         // Those that go back now, too.
         slot.assigned.isolate();
-        self.return_unstarted(i, keep, ctx);
+        self.requeue_unstarted(i, keep, ctx);
         self.workers.end_idle(i);
     }
 

@@ -10,7 +10,7 @@ use super::outcome::RawOutcome;
 use super::result_cell::Wakeups;
 use super::task::Task;
 use crate::JoinError;
-use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::queue_and_retries::Attempts;
 use crate::pool::policy::run::TaskRun;
 use crate::sim::local::Instant;
 use crate::task::symbols::Symbols;

@@ -18,7 +18,7 @@ use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
 use crate::pool::policy::keys::Keys;
 use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
-use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::ForkServerClient;
 use crate::worker::process::host::worker_setup::WorkerSetup;
 
 /// A pool's work.
@@ -26,7 +26,7 @@ pub(super) struct Dispatcher {
     pub(super) options: Arc<Options>,
     pub(super) setup: WorkerSetup,
     pub(super) grace: Duration,
-    pub(super) server: Arc<ForkServer>,
+    pub(super) server: Arc<ForkServerClient>,
     /// What the fork server calls this pool.
     pub(super) observer_id: u64,
     pub(super) workers: WorkerTable,
@@ -71,7 +71,7 @@ impl Dispatcher {
     pub(super) fn new(
         options: Arc<Options>,
         setup: WorkerSetup,
-        server: Arc<ForkServer>,
+        server: Arc<ForkServerClient>,
         observer_id: u64,
     ) -> Dispatcher {
         let now = Instant::now();

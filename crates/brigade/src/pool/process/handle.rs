@@ -40,7 +40,7 @@ impl<R> PoolTaskHandle<R> {
     /// In a fork of the program nothing comes any more, and what other threads had locked stays
     /// locked.
     fn is_lost(&self) -> bool {
-        !self.pool.is_ours()
+        self.pool.is_fork_of_owner()
     }
 
     fn take(&self) -> Result<R, JoinError> {

@@ -129,15 +129,15 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
         context: Option<Arc<EncodedContext>>,
         inputs: I,
     ) -> Map<A, R, I> {
-        let map = if pool.is_ours() {
-            pool.lock().dispatcher.maps.open()
-        } else {
+        let map = if pool.is_fork_of_owner() {
             u32::MAX
-        };
-        let submission = if pool.is_ours() {
-            pool.submission()
         } else {
+            pool.lock().dispatcher.maps.open()
+        };
+        let submission = if pool.is_fork_of_owner() {
             None
+        } else {
+            pool.submission()
         };
         Map {
             pool: Arc::clone(pool),
@@ -244,8 +244,8 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     }
 
     /// Whether this process is a fork of the one whose pool it is.
-    pub(in crate::pool) fn is_copy(&self) -> bool {
-        !self.pool.is_ours()
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
+        self.pool.is_fork_of_owner()
     }
 
     /// Pulls an input that will not run. Gives its number.
@@ -450,7 +450,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
 impl<A, R, I> Drop for Map<A, R, I> {
     fn drop(&mut self) {
         let pool = &self.pool;
-        if !pool.is_ours() {
+        if pool.is_fork_of_owner() {
             return;
         }
         let mut deferred = Deferred::default();

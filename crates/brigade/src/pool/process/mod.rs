@@ -131,7 +131,7 @@ impl ProcessPool {
         let mut setup = options.process.setup()?.unwrap_or_default();
         if let Some(name) = &options.name {
             Kind::Process.check_name(name)?;
-            setup.told.name = Some(name.to_string());
+            setup.setup.name = Some(name.to_string());
             setup.streams.name_workers(name);
         }
         if options.initializer.is_some() {
@@ -157,9 +157,9 @@ impl ProcessPool {
         };
         if let Some(file) = file {
             setup.streams.add_value(file);
-            setup.told.streams = setup.streams.of_worker();
+            setup.setup.streams = setup.streams.of_worker();
         }
-        setup.told.pool = Some(PoolWorkerSetup {
+        setup.setup.pool = Some(PoolWorkerSetup {
             initializer,
             state,
             tasks: options.most_tasks(),
@@ -170,7 +170,7 @@ impl ProcessPool {
             memory: options.memory_limit,
             processes: options.processes_limit,
         };
-        groups::limit_pool(&mut setup.told.limits, whole)?;
+        groups::limit_pool(&mut setup.setup.limits, whole)?;
         let options = Arc::new(options);
         let number = pool::next_number();
         let spans = forward_events(number, &options, &mut setup)?;
@@ -212,7 +212,7 @@ impl ProcessPool {
 
     /// Sets how many workers there should be from now on.
     pub(in crate::pool) fn resize(&self, size: &PoolSize) -> io::Result<()> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return Ok(());
         }
         self.options.check_resize(size.most)?;
@@ -231,7 +231,7 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn pids(&self) -> Vec<u32> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return Vec::new();
         }
         self.poll();
@@ -245,7 +245,7 @@ impl ProcessPool {
     }
 
     pub(in crate::pool) fn stats(&self) -> PoolStats {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return PoolStats {
                 workers: self.workers(),
                 ..PoolStats::default()
@@ -258,7 +258,7 @@ impl ProcessPool {
     /// How many tasks have panicked, and workers been replaced because of tasks, as far as is
     /// known.
     pub(in crate::pool) fn losses(&self) -> u64 {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return 0;
         }
         let stats = &self.lock().dispatcher.stats;

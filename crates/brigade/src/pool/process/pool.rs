@@ -19,7 +19,7 @@ use crate::sys::original::Original;
 use crate::task::name::TaskName;
 use crate::task::waiters::FutureWaiters;
 use crate::trace::Submission;
-use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::ForkServerClient;
 use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::groups;
@@ -130,10 +130,9 @@ impl ProcessPool {
         inner
     }
 
-    /// Whether this process is the one that made the pool, and not a fork of it: the workers are
-    /// the other's.
-    pub(in crate::pool) fn is_ours(&self) -> bool {
-        self.original.is_this_process()
+    /// Whether this process is a fork of the one that made the pool: the workers are the other's.
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
+        !self.original.is_this_process()
     }
 
     /// Looks, for a caller that does not wait.
@@ -157,25 +156,25 @@ impl ProcessPool {
         self.unlock_and_run(inner, deferred);
     }
 
-    pub(super) fn cancel(&self, of: &dyn HasResultCell) {
+    pub(super) fn cancel(&self, handle: &dyn HasResultCell) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.poll(&mut deferred, false);
-        if !of.cell().is_done() {
+        if !handle.cell().is_done() {
             inner
                 .dispatcher
-                .cancel(of, &mut deferred.at(Instant::now()));
+                .cancel(handle, &mut deferred.at(Instant::now()));
         }
         self.release_driver(&mut inner, &mut deferred);
         self.unlock_and_run(inner, deferred);
     }
 
     /// As [`cancel`](Self::cancel), unless its worker has begun it.
-    pub(super) fn cancel_unbegun(&self, of: &dyn HasResultCell) {
+    pub(super) fn cancel_unbegun(&self, handle: &dyn HasResultCell) {
         let mut deferred = Deferred::default();
         let mut inner = self.lock();
         inner.dispatcher.poll(&mut deferred, false);
-        (inner.dispatcher).cancel_unbegun(of, &mut deferred.at(Instant::now()));
+        (inner.dispatcher).cancel_unbegun(handle, &mut deferred.at(Instant::now()));
         self.release_driver(&mut inner, &mut deferred);
         self.unlock_and_run(inner, deferred);
     }
@@ -204,7 +203,7 @@ impl ProcessPool {
 
     /// Whether nothing is queued and nothing runs. If not, each result is looked at.
     pub(in crate::pool) fn look_for_idle(&self) -> bool {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return true;
         }
         let mut deferred = Deferred::default();
@@ -256,7 +255,7 @@ impl ProcessPool {
 
     /// Takes nothing more. What was accepted is finished.
     pub(in crate::pool) fn close(&self) {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return;
         }
         let mut inner = self.lock();
@@ -269,19 +268,19 @@ impl ProcessPool {
 
     /// Whether it takes nothing more.
     pub(in crate::pool) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire) || !self.is_ours()
+        self.closed.load(Ordering::Acquire) || self.is_fork_of_owner()
     }
 
     /// Waits until nothing is queued and nothing runs. `false`: not before the deadline.
     pub(in crate::pool) fn wait_idle(&self, deadline: Option<std::time::Instant>) -> bool {
         let deadline = deadline.map(crate::sim::local::deadline);
-        !self.is_ours() || self.wait(&mut WaitFor::Drained, deadline)
+        self.is_fork_of_owner() || self.wait(&mut WaitFor::Drained, deadline)
     }
 
     /// Finishes what was accepted, and ends the workers. Several may do so at once: each returns
     /// when all is done.
     pub(in crate::pool) fn shutdown(&self) {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return;
         }
         self.close();
@@ -294,7 +293,7 @@ impl ProcessPool {
 
     /// Cancels everything, and ends the workers. `shutdown` is called after it.
     pub(in crate::pool) fn abort(&self) {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return;
         }
         self.close();
@@ -332,7 +331,7 @@ impl ProcessPool {
         for connection in &connections {
             connection.wait_ended(Some(deadline));
         }
-        groups::end_pool(&self.setup.told.limits);
+        groups::end_pool(&self.setup.setup.limits);
         if let Some(spans) = &self.spans {
             spans.finish();
         }
@@ -340,9 +339,12 @@ impl ProcessPool {
 }
 
 /// A fork server whose workers have what this thread has, started if there is none.
-pub(super) fn server(options: &Options, setup: &WorkerSetup) -> std::io::Result<Arc<ForkServer>> {
-    ForkServer::like_us(Origin {
+pub(super) fn server(
+    options: &Options,
+    setup: &WorkerSetup,
+) -> std::io::Result<Arc<ForkServerClient>> {
+    ForkServerClient::like_us(Origin {
         program: options.process.named_program()?.map(|program| &program.0),
-        inheritance: Setup::inheritance(Some(&setup.told)),
+        inheritance: Setup::inheritance(Some(&setup.setup)),
     })
 }

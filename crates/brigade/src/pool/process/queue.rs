@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::assignment::WorkerIndex;
 use super::result_cell::ResultCell;
 use super::task::{ResultSink, Task};
-use crate::pool::policy::limits::should_remove_cancelled;
+use crate::pool::policy::queue_and_retries::should_remove_cancelled;
 
 /// The tasks that no worker has, in the order in which they are given to workers.
 #[derive(Default)]

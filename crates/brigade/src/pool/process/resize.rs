@@ -87,7 +87,7 @@ impl Dispatcher {
             self.workers.set_leaving(i, true);
             // What it has not begun goes to others.
             let first = self.workers[i].first();
-            self.revoke(i, first.wrapping_add(1), ctx);
+            self.take_back(i, first.wrapping_add(1), ctx);
         }
         self.assign(ctx);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::JoinError;
 use crate::pool::config::Options;
-use crate::pool::policy::limits::StartFailures;
+use crate::pool::policy::queue_and_retries::StartFailures;
 use crate::sim::local::Instant;
 use crate::sys::remote_error::RemoteError;
 use crate::task::name::TaskName;

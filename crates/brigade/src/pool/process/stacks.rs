@@ -31,7 +31,7 @@ struct BeforeAsking {
 
 impl ProcessPool {
     pub(in crate::pool) fn stacks(&self) -> Vec<WorkerStack> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return Vec::new();
         }
         let workers: Vec<WorkerIndex> = self.lock().dispatcher.workers.indices().collect();

@@ -159,7 +159,7 @@ impl ProcessPool {
         task: fn(A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         self.submit_made(self.target(task), None, input)
@@ -172,7 +172,7 @@ impl ProcessPool {
         task: &NamedTask<A, R>,
         input: A,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         self.submit_made(self.named_target(task), None, input)
@@ -201,7 +201,7 @@ impl ProcessPool {
         plan: &StatePlan,
         input: A,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         let context = plan.state.clone();
@@ -218,7 +218,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
         }
         self.submit_keyed_made(key, self.target(task), None, input, options)
@@ -245,7 +245,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return Ok(JoinHandle(HandleInner::Closed(Kind::Process)));
         }
         let context = plan.state.clone();
@@ -324,7 +324,7 @@ impl ProcessPool {
         task: fn(&C, A) -> R,
         input: A,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         let (target, context) = match self.target_with(context, task) {
@@ -342,7 +342,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         self.submit_made_as(self.target(task), None, input, options)
@@ -356,7 +356,7 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
-        if !self.is_ours() {
+        if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
         let context = plan.state.clone();

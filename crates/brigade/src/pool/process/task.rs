@@ -9,7 +9,7 @@ use super::context::EncodedContext;
 use super::input::EncodedInput;
 use super::outcome::Bytes;
 use super::result_cell::{EarlyEnd, HasResultCell};
-use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::queue_and_retries::Attempts;
 use crate::pool::policy::task_options::TaskOptions;
 use crate::sim::local::Instant;
 use crate::task::time_limit::TimeLimit;

@@ -38,7 +38,7 @@ impl Dispatcher {
             // Whatever comes of it, another place is not tried in its stead.
             let asked = lacks;
             lacks -= 1;
-            if self.server.is_gone() && !self.server.has_told_all() {
+            if self.server.is_gone() && !self.server.has_reported_ends() {
                 // Its workers are still being lost; we are called when that is done.
                 continue;
             }

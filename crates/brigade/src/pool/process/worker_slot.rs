@@ -392,18 +392,18 @@ impl WorkerSlot {
         let begin = connection.position();
         let written = self.write_from(begin, task);
         if written.is_err() {
-            self.unwrite(begin, u64::MAX);
+            self.take_back_orders(begin, u64::MAX);
         }
         written
     }
 
     /// Takes back what lies in the ring from `begin` on, of which a task is what lies from `at` on.
-    fn unwrite(&mut self, begin: u64, at: u64) {
+    fn take_back_orders(&mut self, begin: u64, at: u64) {
         let from = self.contexts.end_of_sent(begin, at);
         if let Some(connection) = &mut self.connection {
-            connection.forget(from);
+            connection.take_back_orders(from);
         }
-        self.fd_socket_broken |= self.contexts.retract(from);
+        self.fd_socket_broken |= self.contexts.take_back(from);
         self.last_plan = None;
     }
 
@@ -479,7 +479,7 @@ impl WorkerSlot {
     pub(super) fn split_off(&mut self, left: u32) -> VecDeque<Task> {
         let back = self.assigned.split_off(left.wrapping_sub(self.first()));
         if let Some(first) = back.front() {
-            self.unwrite(first.begin(), first.at);
+            self.take_back_orders(first.begin(), first.at);
         }
         // They are in its descriptor socket, and open there until it ends.
         self.fd_socket_broken |= back.iter().any(|task| task.input.descriptors() > 0);

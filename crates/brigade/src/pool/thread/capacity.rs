@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use super::locks::{lock, wait_until};
-use crate::pool::policy::limits::QueueLimit;
+use crate::pool::policy::queue_and_retries::QueueLimit;
 use crate::task::waiters::FutureWaiters;
 
 /// Room in the queue. Without a limit nothing is counted.

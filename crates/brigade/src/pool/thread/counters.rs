@@ -8,7 +8,7 @@ use super::locks::lock;
 use crate::JoinError;
 use crate::PoolStats;
 use crate::pool::histogram::{BUCKETS, Latencies, bucket_of};
-use crate::pool::policy::limits::QueueLimit;
+use crate::pool::policy::queue_and_retries::QueueLimit;
 
 /// The counters of one thread. It alone writes them, so no addition has to be atomic.
 pub(super) struct ThreadCounters {

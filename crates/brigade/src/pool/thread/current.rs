@@ -44,7 +44,7 @@ pub(super) fn worker() -> Option<Arc<WorkerThread>> {
         .ok()
         .flatten();
     // In a fork of the program it is none either.
-    worker.filter(|worker| !worker.pool.is_copy())
+    worker.filter(|worker| !worker.pool.is_fork_of_owner())
 }
 
 /// Marks the calling worker as blocked until the guard is dropped: the pool may run another thread

@@ -52,7 +52,7 @@ pub(super) struct KeyedThread {
 
 impl KeyedThread {
     /// `None`: it has the key no more.
-    fn living(&self) -> Option<Arc<WorkerThread>> {
+    fn worker_if_it_has_the_key(&self) -> Option<Arc<WorkerThread>> {
         let worker = self.worker.upgrade().filter(|worker| !worker.leaves())?;
         let is_still = lock(&worker.pinned.list).is_open_since(self.given_up);
         is_still.then_some(worker)
@@ -145,7 +145,7 @@ impl ThreadPool {
     fn worker_for(&self, key: u64) -> Result<Option<(Arc<WorkerThread>, u64)>, Lost> {
         let mut keys = lock(&self.keys);
         if let Some(known) = keys.take(key) {
-            let worker = known.living().ok_or(Lost)?;
+            let worker = known.worker_if_it_has_the_key().ok_or(Lost)?;
             let given_up = known.given_up;
             keys.put(key, known);
             return Ok(Some((worker, given_up)));

@@ -14,7 +14,7 @@ use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
 use crate::pool::context::Context;
 use crate::pool::map_input::Input;
-use crate::pool::policy::limits::MAP_WINDOW;
+use crate::pool::policy::queue_and_retries::MAP_WINDOW;
 use crate::{JoinError, Message};
 
 /// How many inputs may be read whose results were not taken, in batches for each worker.
@@ -97,8 +97,8 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     }
 
     /// Whether this process is a fork of the one that made the pool.
-    pub(in crate::pool) fn is_copy(&self) -> bool {
-        self.job.pool.is_copy()
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
+        self.job.pool.is_fork_of_owner()
     }
 
     /// The next of the results that were taken.
@@ -286,7 +286,7 @@ impl Drop for CapacityGuard<'_> {
 
 impl<A, R, I> Drop for Map<A, R, I> {
     fn drop(&mut self) {
-        if !self.job.pool.is_copy() {
+        if !self.job.pool.is_fork_of_owner() {
             self.job.cancel_rest();
         }
     }

@@ -112,7 +112,7 @@ impl<A: Message, R: Message> RunningBatch<A, R> {
             // Asked before anything is locked: the answer is the subscriber's own code.
             let has_subscriber = events::task_events_enabled();
             let mut ended_now = None;
-            if let Some(result) = last.take_if(|_| pool.is_copy()) {
+            if let Some(result) = last.take_if(|_| pool.is_fork_of_owner()) {
                 // As in `PoolTask::finish`.
                 contained(|| drop(result));
                 return RunOutcome::Abandoned;

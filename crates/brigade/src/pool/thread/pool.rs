@@ -22,7 +22,7 @@ use crate::pool::config::Options;
 use crate::pool::events;
 use crate::pool::policy::estimate::SharedEstimate;
 use crate::pool::policy::keys::Keys;
-use crate::pool::policy::limits::should_remove_cancelled;
+use crate::pool::policy::queue_and_retries::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
 use crate::pool::policy::size::Following;
 use crate::sys::original::Original;
@@ -169,7 +169,7 @@ impl ThreadPool {
     }
 
     /// Whether this process is a fork of the one that made the pool.
-    pub(in crate::pool) fn is_copy(&self) -> bool {
+    pub(in crate::pool) fn is_fork_of_owner(&self) -> bool {
         !self.creator.is_this_process()
     }
 
@@ -277,7 +277,7 @@ impl ThreadPool {
     }
 
     pub(in crate::pool) fn stats(&self) -> PoolStats {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return PoolStats {
                 workers: self.workers(),
                 ..PoolStats::default()

@@ -45,6 +45,6 @@ pub(super) fn get(number: u64) -> Option<Arc<ThreadPool>> {
 
 /// Whether the pool belongs to the process that this one was forked from: this one has none of its
 /// threads, and what they had locked stays locked.
-pub(super) fn is_copy(number: u64) -> bool {
+pub(super) fn is_fork_of_owner(number: u64) -> bool {
     number < POOLS.get().first
 }

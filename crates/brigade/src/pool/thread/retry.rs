@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pool::config::Options;
-use crate::pool::policy::limits::Attempts;
+use crate::pool::policy::queue_and_retries::Attempts;
 use crate::task::attempt;
 use crate::task::codec;
 use crate::task::entry::caught;

@@ -260,7 +260,7 @@ impl<F: FnOnce() -> R + Send, R: Send> Body for TaskBody<F, R> {
         let result = result
             .map_err(|unwound| JoinError::panicked(name(), unwound, Symbols::of_this_process()));
         worker.task_stopped();
-        if pool.is_copy() {
+        if pool.is_fork_of_owner() {
             // As with any task: the child's thread ends, and with it the child.
             contained(|| drop(result));
             return RunOutcome::Abandoned;

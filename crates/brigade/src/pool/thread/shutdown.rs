@@ -32,7 +32,7 @@ impl ThreadPool {
 
     /// Takes nothing more. What was accepted is finished.
     pub(in crate::pool) fn close(&self) {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return;
         }
         self.with_table(|table| table.closed = true);
@@ -42,7 +42,7 @@ impl ThreadPool {
     /// Whether it takes nothing more.
     #[inline]
     pub(in crate::pool) fn is_closed(&self) -> bool {
-        self.wake_hint() & CLOSED != 0 || self.is_copy()
+        self.wake_hint() & CLOSED != 0 || self.is_fork_of_owner()
     }
 
     /// A new item was queued after the pool was closed, and was rejected: if the pool has no thread
@@ -73,7 +73,7 @@ impl ThreadPool {
 
     /// Waits until nothing is queued and nothing runs. `false`: not before the deadline.
     pub(in crate::pool) fn wait_idle(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return true;
         }
         // As in `shutdown`: it cannot wait for itself, nor for those that may wait for it.
@@ -105,7 +105,7 @@ impl ThreadPool {
     /// Whether nothing is queued and nothing runs, but for the caller's own task and those that
     /// may wait for it.
     pub(in crate::pool) fn is_idle(self: &Arc<Self>) -> bool {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return true;
         }
         let own = self.own_worker();
@@ -145,7 +145,7 @@ impl ThreadPool {
     /// Finishes what was accepted, ends the threads and waits for them. Several may do so at once:
     /// each returns when all is done.
     pub(in crate::pool) fn shutdown(self: &Arc<Self>) {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return;
         }
         self.begin_shutdown(false);
@@ -212,7 +212,7 @@ impl ThreadPool {
 
     /// Cancels everything that waits and runs. [`shutdown`](Self::shutdown) is called after it.
     pub(in crate::pool) fn abort(self: &Arc<Self>) {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return;
         }
         self.begin_shutdown(true);

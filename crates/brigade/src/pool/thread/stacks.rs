@@ -31,7 +31,7 @@ impl ThreadPool {
     }
 
     pub(in crate::pool) fn stacks(&self) -> Vec<WorkerStack> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Vec::new();
         }
         let name = self.options.name.as_ref();

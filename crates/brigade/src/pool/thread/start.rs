@@ -70,7 +70,7 @@ impl ThreadPool {
     /// Sets how many threads there should be from now on, or that there be as many as the work
     /// needs.
     pub(in crate::pool) fn resize(self: &Arc<Self>, size: &PoolSize) -> io::Result<()> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Ok(());
         }
         self.options.check_resize(size.most)?;

@@ -193,7 +193,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
         began: u64,
         result: Result<R, JoinError>,
     ) -> RunOutcome {
-        if worker.pool.is_copy() {
+        if worker.pool.is_fork_of_owner() {
             // The task forked, and its child has returned first. The child's thread ends, and with
             // it the child.
             contained(|| drop(result));
@@ -417,7 +417,7 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
 
 impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        if registry::is_copy(self.pool_id) {
+        if registry::is_fork_of_owner(self.pool_id) {
             return Some(Err(JoinError::Closed));
         }
         let is_over = || self.ended.load(Ordering::Acquire);
@@ -449,7 +449,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
-        if registry::is_copy(self.pool_id) {
+        if registry::is_fork_of_owner(self.pool_id) {
             return Poll::Ready(Err(JoinError::Closed));
         }
         if !self.is_finished() {
@@ -468,7 +468,7 @@ impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
     }
 
     fn is_finished(&self) -> bool {
-        self.ended.load(Ordering::Acquire) || registry::is_copy(self.pool_id)
+        self.ended.load(Ordering::Acquire) || registry::is_fork_of_owner(self.pool_id)
     }
 
     fn cancel(&self) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::worker::WorkerThread;
-use crate::pool::policy::limits::StartFailures;
+use crate::pool::policy::queue_and_retries::StartFailures;
 use crate::task::name::TaskName;
 use crate::task::panic::Unwound;
 

@@ -115,7 +115,7 @@ pub(crate) fn begin_in_program() -> io::Result<()> {
 pub(crate) fn ask_thread(thread: u32, deadline: Instant) -> (Option<Vec<usize>>, Look) {
     let process = std::process::id();
     let look = blocked::look(process, thread);
-    if look.deaf.is_some() || thread == 0 {
+    if look.cannot_answer.is_some() || thread == 0 {
         return (None, look);
     }
     let asking = ASKING.get();

@@ -2,7 +2,7 @@
 
 /// Why a thread cannot answer: it was never asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deaf {
+pub(crate) enum NoAnswer {
     Stopped,
     Blocks,
     NoHandler,
@@ -12,6 +12,6 @@ pub(crate) enum Deaf {
 /// A thread, seen from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
-    pub(crate) deaf: Option<Deaf>,
+    pub(crate) cannot_answer: Option<NoAnswer>,
     pub(crate) place: String,
 }

@@ -1,17 +1,17 @@
-//! One task, run with its panics caught; [`plan`]: in a worker process; [`resident`]: what that
+//! One task, run with its panics caught; [`plan`]: in a worker process; [`kept_value`]: what that
 //! keeps for its tasks.
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-mod plan;
+mod kept_value;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-mod resident;
+mod plan;
 
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) use kept_value::{EncodedValue, KeptValue, ValuePlace};
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use plan::{
     EncodedResult, Outcome, Plan, encode_state, load_state, run_initializer, task_at,
 };
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) use resident::{EncodedValue, Resident, ValuePlace};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

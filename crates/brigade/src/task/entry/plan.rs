@@ -6,7 +6,7 @@ use std::any::Any;
 use std::os::fd::OwnedFd;
 
 use super::caught;
-use super::resident::Resident;
+use super::kept_value::KeptValue;
 use crate::Message;
 use crate::sys::value_file;
 use crate::task::codec::{self, Encoded};
@@ -76,7 +76,7 @@ fn entry<A: Message, R: Message>(
 /// As [`EntryPoint`], for a task that borrows what its worker keeps: a context.
 type EntryWith = fn(
     task: usize,
-    resident: &mut Resident,
+    kept: &mut KeptValue,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
@@ -85,7 +85,7 @@ type EntryWith = fn(
 
 fn entry_with_context<C: Message, A: Message, R: Message>(
     task: usize,
-    resident: &mut Resident,
+    kept: &mut KeptValue,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
@@ -96,12 +96,12 @@ fn entry_with_context<C: Message, A: Message, R: Message>(
     let task = unsafe { std::mem::transmute::<usize, fn(&C, A) -> R>(task) };
     let run = |context: &C, input| Ok(task(context, input));
     let input = (input, descriptors);
-    outcome_of(|| resident.decoded::<C>(), input, result, phase, run)
+    outcome_of(|| kept.decoded::<C>(), input, result, phase, run)
 }
 
 fn entry_with_state<S: 'static, A: Message, R: Message>(
     task: usize,
-    resident: &mut Resident,
+    kept: &mut KeptValue,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
@@ -112,12 +112,12 @@ fn entry_with_state<S: 'static, A: Message, R: Message>(
     let task = unsafe { std::mem::transmute::<usize, fn(&S, A) -> R>(task) };
     let run = |state: &S, input| Ok(task(state, input));
     let input = (input, descriptors);
-    outcome_of(|| resident.state::<S>(), input, result, phase, run)
+    outcome_of(|| kept.state::<S>(), input, result, phase, run)
 }
 
 fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
     task: usize,
-    resident: &mut Resident,
+    kept: &mut KeptValue,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
@@ -126,7 +126,7 @@ fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
     // SAFETY: `Plan::with_state_mut` pairs this very instance with a `fn(&mut S, A) -> R`; else as
     // in `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&mut S, A) -> R>(task) };
-    let run = |(), input| resident.change(|state: &mut S| task(state, input));
+    let run = |(), input| kept.change(|state: &mut S| task(state, input));
     outcome_of(|| Ok(()), (input, descriptors), result, phase, run)
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn encode_state<C: Message, S: 'static>(
 }
 
 /// Loads such a state. `None`: its function is not part of this program.
-pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<Resident, String>, Unwound>> {
+pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<KeptValue, String>, Unwound>> {
     let (entry, rest) = state.split_first_chunk()?;
     let (load, config) = rest.split_first_chunk()?;
     let entry = Function(u64::from_ne_bytes(*entry)).address()?;
@@ -165,7 +165,7 @@ pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<Resident, String>
     // the host's word, which is of the same build, or a crash file's, which names its build: as in
     // `Plan::run`. No task has run in this worker yet.
     let entry = unsafe { std::mem::transmute::<usize, LoadEntry>(entry) };
-    Some(caught(|| entry(load, config).map(Resident::loaded)))
+    Some(caught(|| entry(load, config).map(KeptValue::loaded)))
 }
 
 /// The stages of every task: finds what it borrows, decodes its input, runs it, and appends the
@@ -297,7 +297,7 @@ impl Plan {
     /// As [`run`](Self::run), with what the worker keeps for the task.
     pub(crate) fn run_with(
         self,
-        resident: &mut Resident,
+        kept: &mut KeptValue,
         input: Encoded<'_>,
         descriptors: Vec<OwnedFd>,
         result: &mut EncodedResult,
@@ -309,7 +309,7 @@ impl Plan {
         // SAFETY: as in `run`, of an `EntryWith`: the host sends a plan of one in an order of its
         // own (`Order::PlanWith`), and a crash file has a field that says so.
         let entry = unsafe { std::mem::transmute::<usize, EntryWith>(entry) };
-        entry(task, resident, input, descriptors, result, phase)
+        entry(task, kept, input, descriptors, result, phase)
     }
 
     /// Where its functions are. `None`: there is no code there.

@@ -109,7 +109,7 @@ impl<'m> Consumer<'m> {
     }
 
     /// The next frame is there: the producer, which is trusted, said so elsewhere.
-    pub(crate) fn trust(&mut self) {
+    pub(crate) fn assume_next_frame(&mut self) {
         self.tail = self.head.wrapping_add(self.memory.capacity());
     }
 

@@ -128,7 +128,7 @@ impl<'m> Producer<'m> {
     /// Takes frames back that the consumer has not come to, and will not come to: the next one is
     /// written where they began. If the consumer says that it has [taken](Self::is_taken) some of
     /// them, there is no room in the ring any more.
-    pub(crate) fn retract(&mut self, to: u64) {
+    pub(crate) fn take_back(&mut self, to: u64) {
         self.tail = to;
     }
 

@@ -276,7 +276,7 @@ fn a_consumer_that_says_that_it_has_taken_what_is_taken_back_is_found_out() {
         consumer.pretend_to_have_taken(0);
     }
     assert!(producer.is_taken(second));
-    producer.retract(second);
+    producer.take_back(second);
     assert_eq!(producer.push(4, &[4; 24]), Err(Full));
     for bytes in [8, 1 << 40, 1 << 63, u64::MAX] {
         consumer.pretend_to_have_taken(bytes);

@@ -72,7 +72,7 @@ pub use streams::{Input, LineStream, Lines, Output};
 pub use lookup_error::{LookupError, NoSuchTask, OtherTypes};
 pub use program::{NamedTask, Program};
 
-use self::host::client::{ForkServer, Origin};
+use self::host::client::{ForkServerClient, Origin};
 use self::inheritance::Inheritance;
 use self::streams::AskedStreams;
 use super::handle::{HandleInner, JoinHandle};
@@ -517,5 +517,5 @@ pub fn limited_by(limit: Limit) -> Enforcement {
 /// ```
 pub fn start_method() -> io::Result<StartMethod> {
     let own = Origin::own(Inheritance::Environment);
-    Ok(ForkServer::get(own)?.start_method().clone())
+    Ok(ForkServerClient::get(own)?.start_method().clone())
 }

@@ -56,7 +56,7 @@ pub(crate) mod client {
     use crate::worker::process::inheritance::Inheritance;
 
     /// There is none.
-    pub(in crate::worker::process) enum ForkServer {}
+    pub(in crate::worker::process) enum ForkServerClient {}
 
     /// Which of them.
     pub(in crate::worker::process) struct Origin;
@@ -67,8 +67,8 @@ pub(crate) mod client {
         }
     }
 
-    impl ForkServer {
-        pub(in crate::worker::process) fn get(_: Origin) -> io::Result<ForkServer> {
+    impl ForkServerClient {
+        pub(in crate::worker::process) fn get(_: Origin) -> io::Result<ForkServerClient> {
             Err(super::unsupported())
         }
 

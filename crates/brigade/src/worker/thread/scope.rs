@@ -172,7 +172,7 @@ impl<R> ScopedJoinHandle<'_, R> {
     /// It panicked. In a fork of the process that has started it: [`JoinError::Closed`].
     #[expect(clippy::mem_forget, reason = "it belongs to another process")]
     pub fn join(self) -> Result<R, JoinError> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             std::mem::forget(self.thread);
             return Err(JoinError::Closed);
         }
@@ -190,7 +190,7 @@ impl<R> ScopedJoinHandle<'_, R> {
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, JoinError>, Self> {
         // A time so long that the clock cannot say when it ends is for ever.
         let deadline = Instant::now().checked_add(timeout);
-        if self.is_copy() || self.shared.wait(deadline) {
+        if self.is_fork_of_owner() || self.shared.wait(deadline) {
             return Ok(self.join());
         }
         Err(self)
@@ -198,10 +198,10 @@ impl<R> ScopedJoinHandle<'_, R> {
 
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.shared.is_finished() || self.is_copy()
+        self.shared.is_finished() || self.is_fork_of_owner()
     }
 
-    fn is_copy(&self) -> bool {
+    fn is_fork_of_owner(&self) -> bool {
         !self.host.is_this_process()
     }
 }

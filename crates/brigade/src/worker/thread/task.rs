@@ -124,7 +124,7 @@ pub(crate) struct ThreadTask<R> {
 impl<R> Drop for ThreadTask<R> {
     #[expect(clippy::mem_forget, reason = "it belongs to another process")]
     fn drop(&mut self) {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             std::mem::forget(self.thread.take());
         }
     }
@@ -153,7 +153,7 @@ impl<R> ThreadTask<R> {
     }
 
     pub(crate) fn join(mut self) -> Result<R, JoinError> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Err(JoinError::Closed);
         }
         // No caller can cancel any more: the handle is here. So, unless that has happened, the
@@ -169,19 +169,19 @@ impl<R> ThreadTask<R> {
         self.take()
     }
 
-    fn is_copy(&self) -> bool {
+    fn is_fork_of_owner(&self) -> bool {
         !self.host.is_this_process()
     }
 
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Some(Err(JoinError::Closed));
         }
         self.shared.wait(deadline).then(|| self.take())
     }
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Poll::Ready(Err(JoinError::Closed));
         }
         if !self.is_finished() {
@@ -198,11 +198,11 @@ impl<R> ThreadTask<R> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.shared.is_finished() || self.is_copy()
+        self.shared.is_finished() || self.is_fork_of_owner()
     }
 
     pub(crate) fn cancel(&self) {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return;
         }
         let state = &self.shared.state;

@@ -2,7 +2,7 @@
 
 use super::{DEADLY, PATROLLED, is_a_death, joined, model, pool};
 use crate::pool::Context;
-use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::ForkServerClient;
 use crate::worker::process::backend::model::worker::Deed;
 use crate::{JoinError, Pool};
 
@@ -12,7 +12,7 @@ fn deed(_: &u64, _: Deed) -> u64 {
 }
 
 /// Each worker that runs one of these has its context: the model looks.
-fn in_turn(server: &ForkServer, pool: &Pool, contexts: &[Context<u64>], dies: bool) {
+fn in_turn(server: &ForkServerClient, pool: &Pool, contexts: &[Context<u64>], dies: bool) {
     let deeds = (0..8).map(|n| match n % 3 {
         0 => Deed::Plod(n),
         _ => Deed::Double(n),

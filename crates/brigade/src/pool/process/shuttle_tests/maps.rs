@@ -2,7 +2,7 @@
 
 use super::{DEADLY, QUIET, check, deed, is_a_death, joined, model, pool, submitted, together};
 use crate::Pool;
-use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::ForkServerClient;
 use crate::worker::process::backend::model::worker::Deed;
 
 #[test]
@@ -17,7 +17,7 @@ fn shuttle_a_map_gives_each_result_in_order() {
 }
 
 pub(super) fn unordered(
-    server: &ForkServer,
+    server: &ForkServerClient,
     pool: &Pool,
     deeds: std::ops::Range<u64>,
     deaths: bool,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::thread;
 
-use crate::worker::process::backend::ForkServer;
+use crate::worker::process::backend::ForkServerClient;
 use crate::worker::process::backend::model::fork_server::{Fate, world};
 use crate::worker::process::backend::model::worker::Deed;
 use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
@@ -25,7 +25,7 @@ use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
 const WORLDS: usize = 300;
 
 /// Does this in many worlds. A failure prints a schedule; with `BRIGADE_SCHEDULE` it happens again.
-fn model(fate: Fate, f: impl Fn(&ForkServer) + Send + Sync + 'static) {
+fn model(fate: Fate, f: impl Fn(&ForkServerClient) + Send + Sync + 'static) {
     let f = Arc::new(f);
     let one = move || world(fate, |server| f(server));
     let mut config = shuttle::Config::new();
@@ -58,7 +58,7 @@ fn pool(workers: usize) -> PoolBuilder {
 }
 
 /// Whether a task's end is one that it can have, by itself and by what happened.
-fn check(server: &ForkServer, deed: Deed, end: &Result<u64, JoinError>, retries: u32) {
+fn check(server: &ForkServerClient, deed: Deed, end: &Result<u64, JoinError>, retries: u32) {
     let ran = server.ran(deed.number());
     match end {
         Ok(value) => {
@@ -83,7 +83,7 @@ fn is_a_death(end: &Result<u64, JoinError>) -> bool {
 }
 
 fn joined(
-    server: &ForkServer,
+    server: &ForkServerClient,
     handles: impl IntoIterator<Item = (Deed, JoinHandle<u64>)>,
     expected: impl Fn(Deed, &Result<u64, JoinError>) -> bool,
 ) {

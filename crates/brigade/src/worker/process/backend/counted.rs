@@ -18,7 +18,7 @@ use crate::sys::privilege::Privilege;
 use crate::task::symbols::Symbols;
 use crate::worker::process::child::worker_loop::WorkerLoop;
 use crate::worker::process::child::{this_worker, worker};
-use crate::worker::process::host::client::{ForkServer, ForkServerLinks, Origin, servers_of};
+use crate::worker::process::host::client::{ForkServerClient, ForkServerLinks, Origin, servers_of};
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::{ExitTable, SLOTS};
@@ -29,7 +29,7 @@ use crate::worker::process::ipc::wake_socket;
 
 /// What this process takes for its fork server.
 pub struct OneThread {
-    server: Arc<ForkServer>,
+    server: Arc<ForkServerClient>,
     /// The fork server's end of the line. What is asked for there is not answered.
     theirs: OwnedFd,
     /// The workers' end of the wake socket.
@@ -58,7 +58,7 @@ impl OneThread {
         let symbols = Symbols::new(Vec::new());
         // No process has the number 0, and this is no pidfd: no process is ever ended.
         let process = opened::event()?;
-        let server = ForkServer::new(
+        let server = ForkServerClient::new(
             0,
             process,
             Privilege::of_this_thread()?,

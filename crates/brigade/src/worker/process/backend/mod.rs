@@ -9,6 +9,6 @@ pub(crate) mod counted;
 pub(crate) mod model;
 
 #[cfg(not(shuttle))]
-pub(crate) use crate::worker::process::host::client::{ForkServer, Question, SpareWorker};
+pub(crate) use crate::worker::process::host::client::{ForkServerClient, Question, SpareWorker};
 #[cfg(shuttle)]
-pub(crate) use model::fork_server::{ForkServer, Question, SpareWorker};
+pub(crate) use model::fork_server::{ForkServerClient, Question, SpareWorker};

@@ -3,15 +3,15 @@
 use super::task;
 use super::worker::Worker;
 use crate::task::contain::contained;
-use crate::task::entry::Resident;
+use crate::task::entry::KeptValue;
 use crate::worker::process::ipc::order::{ContextNumbers, Payload, STATE};
 
 /// Contexts by their numbers: a few. The state, if there is one, is the first.
-pub(super) struct Contexts(Vec<(u64, Result<Resident, String>)>);
+pub(super) struct Contexts(Vec<(u64, Result<KeptValue, String>)>);
 
 impl Contexts {
     /// With the worker's state, if it has one.
-    pub(super) fn new(state: Option<Resident>) -> Contexts {
+    pub(super) fn new(state: Option<KeptValue>) -> Contexts {
         Contexts(state.map(|state| (STATE, Ok(state))).into_iter().collect())
     }
 
@@ -23,7 +23,7 @@ impl Contexts {
     /// Takes a context, which is decoded by the first task that uses it. One that could not be
     /// received is the error of each task that uses it.
     pub(super) fn receive(&mut self, worker: &Worker, number: u64, payload: Payload<'_>) {
-        let received = task::receive_value(worker, payload).map(Resident::encoded);
+        let received = task::receive_value(worker, payload).map(KeptValue::encoded);
         self.0.push((number, received));
     }
 
@@ -37,9 +37,9 @@ impl Contexts {
         }
     }
 
-    pub(super) fn get(&mut self, number: u64) -> Result<&mut Resident, String> {
+    pub(super) fn get(&mut self, number: u64) -> Result<&mut KeptValue, String> {
         match self.0.iter_mut().find(|(it, _)| *it == number) {
-            Some((_, Ok(resident))) => Ok(resident),
+            Some((_, Ok(kept))) => Ok(kept),
             Some((_, Err(why))) => Err(why.clone()),
             None => Err("its context is not in its worker".to_owned()),
         }

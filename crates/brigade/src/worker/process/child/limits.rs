@@ -6,7 +6,7 @@
 //!
 //! - memory: the address space, `RLIMIT_AS`, that it takes beyond what it began with. What is only
 //!   reserved counts too, and memory files that others have made and it maps. What it has with its
-//!   children is looked at by the fork server (`fork_server/resident.rs`).
+//!   children is looked at by the fork server (`fork_server/memory_watch.rs`).
 //! - processes: those of its user, `RLIMIT_NPROC`. Of root's there is no such limit.
 
 #![expect(unsafe_code, reason = "a timer of the kernel's")]

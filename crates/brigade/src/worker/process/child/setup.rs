@@ -11,7 +11,7 @@ use crate::sys::error;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
-use crate::task::entry::{self, Resident};
+use crate::task::entry::{self, KeptValue};
 use crate::task::identity::Function;
 use crate::task::panic::Unwound;
 use crate::transport::attachment;
@@ -79,7 +79,7 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
 pub(in crate::worker::process) struct PoolWorker {
     pub(super) setup: PoolWorkerSetup,
     /// The state that it has loaded.
-    pub(super) state: Option<Resident>,
+    pub(super) state: Option<KeptValue>,
 }
 
 /// The bytes of a state's load and configuration.
@@ -157,7 +157,7 @@ fn initialize(
     initializer: Option<u64>,
     state: Option<&[u8]>,
     is_shut_in: bool,
-) -> Result<Option<Resident>, NotReady> {
+) -> Result<Option<KeptValue>, NotReady> {
     if program_init.is_none() && initializer.is_none() && state.is_none() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use rustix::time::Timespec;
 use crate::sys::value_file::ValueFile;
 use crate::sys::{futex, process};
 use crate::task::codec::Encoded;
-use crate::task::entry::{EncodedResult, EncodedValue, Outcome, Plan, Resident, ValuePlace};
+use crate::task::entry::{EncodedResult, EncodedValue, KeptValue, Outcome, Plan, ValuePlace};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
@@ -117,13 +117,13 @@ fn receive_attachment(worker: &Worker, attachment: u64) -> Result<Vec<OwnedFd>, 
         .map_err(|e| format!("its context did not arrive: {e}"))
 }
 
-/// Runs a task, whose encoded result is appended to `result`. `resident`: what it borrows of what
+/// Runs a task, whose encoded result is appended to `result`. `kept`: what it borrows of what
 /// the worker keeps.
 #[inline(always)]
 pub(super) fn run(
     service: &impl Service,
     plan: Plan,
-    resident: Option<&mut Resident>,
+    kept: Option<&mut KeptValue>,
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
@@ -131,9 +131,9 @@ pub(super) fn run(
     let mailbox = service.mailbox();
     limits::begin_task();
     let phase = |phase| mailbox.set_phase(phase);
-    let outcome = match resident {
+    let outcome = match kept {
         None => plan.run(input, descriptors, result, &phase),
-        Some(resident) => plan.run_with(resident, input, descriptors, result, &phase),
+        Some(kept) => plan.run_with(kept, input, descriptors, result, &phase),
     };
     // The task forked, and this is a child that returned from it. Only the worker itself replies.
     if !service.is_the_worker() {

@@ -186,7 +186,7 @@ impl WorkerLoop {
         let mailbox = worker.mailbox;
         let payload = loop {
             // A task that was begun says that its frame is there.
-            worker.ends.orders.trust();
+            worker.ends.orders.assume_next_frame();
             if self.frame.take(&mut worker.ends.orders) != Ok(true) {
                 worker.break_off();
             }
@@ -217,10 +217,10 @@ impl WorkerLoop {
         if !is_inline && worker.fd_socket().is_err() {
             return false;
         }
-        let resident = self.uses.map(|number| self.contexts.get(number));
+        let kept = self.uses.map(|number| self.contexts.get(number));
         let received = task::receive(worker, payload);
-        let ((input, descriptors), resident) = match (received, resident.transpose()) {
-            (Ok(received), Ok(resident)) => (received, resident),
+        let ((input, descriptors), kept) = match (received, kept.transpose()) {
+            (Ok(received), Ok(kept)) => (received, kept),
             (Err(why), _) | (_, Err(why)) => {
                 worker.reply_in_turn(Reply::Undeliverable(why.as_bytes()));
                 self.show();
@@ -238,7 +238,7 @@ impl WorkerLoop {
             original: &self.original,
         };
         let result = &mut self.result;
-        let outcome = task::run(&one_of_many, plan, resident, input, descriptors, result);
+        let outcome = task::run(&one_of_many, plan, kept, input, descriptors, result);
         let is_flushed = task::flush(&one_of_many);
         // It may be killed as soon as the host has its last result.
         if profile::is_linked() && !mailbox.handoff().claims.has_more(self.begun) {

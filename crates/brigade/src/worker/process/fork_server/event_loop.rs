@@ -32,11 +32,11 @@ use crate::sys::signal;
 use crate::worker::process::child::warm_up;
 use crate::worker::process::fork_server::exec::Executing;
 use crate::worker::process::fork_server::groups::GroupDirectories;
+use crate::worker::process::fork_server::memory_watch::{Looks, WatchedWorker};
 use crate::worker::process::fork_server::oom::OomKills;
 use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
-use crate::worker::process::fork_server::resident::{Looks, WatchedWorker};
 use crate::worker::process::fork_server::streams::{PerStream, Stream, StreamReader, StreamWriter};
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::ExitTable;
@@ -300,7 +300,7 @@ impl<'a> EventLoop<'a> {
                             return Ok(());
                         }
                     }
-                    CHILD_ENDED => self.children_ended(),
+                    CHILD_ENDED => self.reap_ended(),
                     STDERR_FREE => self.output_free(Stream::Stderr),
                     STDOUT_FREE => self.output_free(Stream::Stdout),
                     HOST_FREE => {}

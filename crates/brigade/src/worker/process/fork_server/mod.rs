@@ -12,7 +12,7 @@
 //! - `streams`: what workers write to stderr, and to stdout in a sandbox, passed on by whole lines
 //! - `groups`: the control groups of workers that are limited
 //! - `oom`: whether the kernel's OOM killer was at work
-//! - `resident`: workers whose memory no control group limits
+//! - `memory_watch`: workers whose memory no control group limits
 //! - `oom_score`: that it takes workers first
 
 pub(crate) mod bootstrap;
@@ -20,10 +20,10 @@ mod event_loop;
 mod exec;
 mod groups;
 mod main_program;
+mod memory_watch;
 mod oom;
 mod oom_score;
 pub(super) mod orphans;
 mod prepare;
-mod resident;
 pub(super) mod start;
 pub(super) mod streams;

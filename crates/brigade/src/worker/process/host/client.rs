@@ -51,7 +51,7 @@ pub(crate) use spares::SpareWorker;
 use watch::Watch;
 
 /// A fork server, as the host sees it.
-pub(crate) struct ForkServer {
+pub(crate) struct ForkServerClient {
     /// The host that started it: a fork of the host must not use it.
     host: Original,
     pid: u32,
@@ -107,14 +107,14 @@ struct ClientState {
     observers: HashMap<u64, ObserverEntry>,
     next_observer: u64,
     /// The fork server knows where the control groups of workers are.
-    told_groups: bool,
+    knows_groups: bool,
     /// Another has taken its place, because the program has other privileges: see [`privilege`].
     retired: bool,
     /// The fork server is retired, and the host has asked it to end.
     unused: bool,
     gone: bool,
     /// The fork server is gone, and the end of every worker is on the exit table.
-    told: bool,
+    ends_reported: bool,
 }
 
 /// A future that waits for a worker.
@@ -148,10 +148,12 @@ impl Origin<'static> {
 }
 
 /// The fork servers of one program, by [`Inheritance`].
-pub(in crate::worker::process) type Servers = [Mutex<Option<Arc<ForkServer>>>; 2];
+pub(in crate::worker::process) type Servers = [Mutex<Option<Arc<ForkServerClient>>>; 2];
 
 /// Where this process keeps the fork server of an origin.
-pub(in crate::worker::process) fn servers_of(of: Origin<'_>) -> &Mutex<Option<Arc<ForkServer>>> {
+pub(in crate::worker::process) fn servers_of(
+    of: Origin<'_>,
+) -> &Mutex<Option<Arc<ForkServerClient>>> {
     let servers = of
         .program
         .map_or_else(|| CURRENT.get(), |program| program.servers());
@@ -166,42 +168,42 @@ pub(in crate::worker::process) struct ForkServerLinks {
     pub(in crate::worker::process) wake_socket: HostWakeSocket,
 }
 
-impl fmt::Debug for ForkServer {
+impl fmt::Debug for ForkServerClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForkServer")
+        f.debug_struct("ForkServerClient")
             .field("pid", &self.pid)
             .finish_non_exhaustive()
     }
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// This process's fork server, started if there is none.
-    pub(crate) fn get(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
+    pub(crate) fn get(of: Origin<'_>) -> io::Result<Arc<ForkServerClient>> {
         let mut current = servers_of(of)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = current.as_ref().filter(|server| !server.lock().gone) {
             return Ok(Arc::clone(server));
         }
-        let server = ForkServer::start(of)?;
+        let server = ForkServerClient::start(of)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }
 
-    fn start(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
+    fn start(of: Origin<'_>) -> io::Result<Arc<ForkServerClient>> {
         let started = match of.program {
             None => start::check()
                 .needed_to("see whether this program can be started again")
-                .and_then(|()| ForkServer::try_start(of, &Build::of_this_process()?)),
+                .and_then(|()| ForkServerClient::try_start(of, &Build::of_this_process()?)),
             Some(program) => program
                 .check()
-                .and_then(|()| ForkServer::try_start(of, &Build::of_file(program.file())))
+                .and_then(|()| ForkServerClient::try_start(of, &Build::of_file(program.file())))
                 .at(|| format!("the program {}", program.path().display())),
         };
         started.needed_to("start the fork server, which makes worker processes")
     }
 
-    fn try_start(of: Origin<'_>, build: &Build) -> io::Result<Arc<ForkServer>> {
+    fn try_start(of: Origin<'_>, build: &Build) -> io::Result<Arc<ForkServerClient>> {
         let inheritance = of.inheritance;
         let ours = Privilege::of_this_thread()?;
         if let Some(why) = ours.why_not_inherited() {
@@ -257,7 +259,7 @@ impl ForkServer {
             events,
             wake_socket,
         };
-        let mut server = ForkServer::new(pid, process, ours, lines, symbols, start_method)?;
+        let mut server = ForkServerClient::new(pid, process, ours, lines, symbols, start_method)?;
         server.catalogue = Some(catalogue);
         server.try_timers()?;
         let server = Arc::new(server);
@@ -297,14 +299,14 @@ impl ForkServer {
         lines: ForkServerLinks,
         symbols: Symbols,
         start_method: StartMethod,
-    ) -> io::Result<ForkServer> {
+    ) -> io::Result<ForkServerClient> {
         let ForkServerLinks {
             socket,
             exit_table,
             events,
             wake_socket,
         } = lines;
-        Ok(ForkServer {
+        Ok(ForkServerClient {
             host: Original::this_process(),
             pid,
             process,
@@ -365,7 +367,7 @@ impl ForkServer {
             });
         }
         let mut state = self.lock();
-        if state.told_groups {
+        if state.knows_groups {
             return Ok(());
         }
         let here = groups::here();
@@ -374,7 +376,7 @@ impl ForkServer {
             processes: Groups::bytes(&here.processes),
             of_pool: false,
         })?;
-        state.told_groups = true;
+        state.knows_groups = true;
         Ok(())
     }
 
@@ -423,20 +425,20 @@ impl ForkServer {
     }
 
     /// Whether the fork server has ended, and the ends of all its workers are on the exit table.
-    pub(crate) fn has_told_all(&self) -> bool {
-        self.lock().told
+    pub(crate) fn has_reported_ends(&self) -> bool {
+        self.lock().ends_reported
     }
 
-    /// Whether this process is the one that started it, and not a fork of that one: what they share
+    /// Whether this process is a fork of the one that started the fork server: what those share
     /// belongs to the other.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.host.is_this_process()
+    pub(crate) fn is_fork_of_owner(&self) -> bool {
+        !self.host.is_this_process()
     }
 }
 
 /// The process numbers of those that there are.
 fn pids_of(servers: &Servers) -> Vec<u32> {
-    let lock = |server: &Mutex<Option<Arc<ForkServer>>>| {
+    let lock = |server: &Mutex<Option<Arc<ForkServerClient>>>| {
         let server = server.lock().unwrap_or_else(PoisonError::into_inner);
         server.as_ref().map(|server| server.pid)
     };

@@ -11,7 +11,7 @@ use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::process;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
-use crate::worker::process::backend::{ForkServer, Question, SpareWorker};
+use crate::worker::process::backend::{ForkServerClient, Question, SpareWorker};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::host::events::EventSource;
 use crate::worker::process::host::streams::GivenStreams;
@@ -24,7 +24,7 @@ use crate::worker::process::ipc::reply::{self, ReplyTag};
 /// A worker of a pool, as the host sees it. Tasks are counted from its first on, in 32 bits that
 /// wrap.
 pub(crate) struct WorkerConnection {
-    server: Arc<ForkServer>,
+    server: Arc<ForkServerClient>,
     slot: u32,
     pid: u32,
     ends: HostRings,
@@ -84,13 +84,13 @@ pub(crate) struct Attachment<'a> {
 impl WorkerConnection {
     /// Takes a worker, for good: its setup says that it is a pool's.
     pub(crate) fn open(
-        server: Arc<ForkServer>,
+        server: Arc<ForkServerClient>,
         spare: SpareWorker,
         setup: &WorkerSetup,
     ) -> io::Result<WorkerConnection> {
-        let bytes = postcard::to_stdvec(&setup.told).map_err(io::Error::other)?;
+        let bytes = postcard::to_stdvec(&setup.setup).map_err(io::Error::other)?;
         let SpareWorker { slot, pid, mailbox } = spare;
-        server.tell_limits(&setup.told.limits, slot, pid)?;
+        server.tell_limits(&setup.setup.limits, slot, pid)?;
         let (routes, events) = setup.routes(pid, &mailbox)?;
         server.tell_streams(routes, slot, pid)?;
         let mut connection = WorkerConnection {
@@ -128,7 +128,7 @@ impl WorkerConnection {
         self.pid
     }
 
-    pub(crate) fn server(&self) -> &Arc<ForkServer> {
+    pub(crate) fn server(&self) -> &Arc<ForkServerClient> {
         &self.server
     }
 
@@ -173,7 +173,7 @@ impl WorkerConnection {
         order.push(&mut self.ends.orders).map_err(|_| NotNow::Full)
     }
 
-    /// Where the next task will lie, for [`forget`](Self::forget).
+    /// Where the next task will lie, for [`take_back_orders`](Self::take_back_orders).
     pub(crate) fn position(&self) -> u64 {
         self.ends.orders.position()
     }
@@ -252,7 +252,7 @@ impl WorkerConnection {
     /// how many are left with it, of all.
     ///
     /// What was taken back lies from its own place on, and the caller passes the earliest of them
-    /// to [`forget`](Self::forget).
+    /// to [`take_back_orders`](Self::take_back_orders).
     pub(crate) fn take_back(&mut self, keep: u32) -> Result<u32, Corrupt> {
         // What is not offered yet goes with it.
         let left =
@@ -272,8 +272,8 @@ impl WorkerConnection {
     }
 
     /// What lies from there on was taken back: it is written over.
-    pub(crate) fn forget(&mut self, at: u64) {
-        self.ends.orders.retract(at);
+    pub(crate) fn take_back_orders(&mut self, at: u64) {
+        self.ends.orders.take_back(at);
     }
 
     // ---- results
@@ -413,7 +413,7 @@ impl WorkerConnection {
 
 impl Drop for WorkerConnection {
     fn drop(&mut self) {
-        if !self.server.is_ours() {
+        if self.server.is_fork_of_owner() {
             return;
         }
         if let FdSocketState::Coming(request_number) = self.fd_socket {

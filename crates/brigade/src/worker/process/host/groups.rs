@@ -23,7 +23,7 @@ use crate::sys::cgroup;
 use crate::sys::error::Call;
 use crate::sys::per_process::PerProcess;
 use crate::sys::process;
-use crate::worker::process::host::client::ForkServer;
+use crate::worker::process::host::client::ForkServerClient;
 
 pub(crate) use of_pool::{Whole, end_pool, limit_pool};
 
@@ -172,7 +172,7 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Whether this is the program itself, one of its fork servers, or a child of one.
 fn is_ours(pid: u32) -> bool {
-    let servers = ForkServer::pids();
+    let servers = ForkServerClient::pids();
     pid == std::process::id()
         || servers.contains(&pid)
         || parent_of(pid).is_some_and(|parent| servers.contains(&parent))

@@ -17,7 +17,7 @@ use crate::task::error::joined_twice;
 use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::transport::attachment;
-use crate::worker::process::host::client::{ForkServer, Origin};
+use crate::worker::process::host::client::{ForkServerClient, Origin};
 use crate::worker::process::host::events;
 use crate::worker::process::host::result::{Decode, decoded};
 use crate::worker::process::host::worker_setup::WorkerSetup;
@@ -73,9 +73,9 @@ impl<R: Message> ProcessTask<R> {
         name: TaskName,
         grace: Duration,
     ) -> io::Result<ProcessTask<R>> {
-        let of = Origin::own(Setup::inheritance(setup.map(|setup| &setup.told)));
+        let of = Origin::own(Setup::inheritance(setup.map(|setup| &setup.setup)));
         // First, so that a program that cannot start processes hears of it, whatever the input.
-        ForkServer::get(of)?;
+        ForkServerClient::get(of)?;
         ProcessTask::start_plan(of, Plan::of(task)?, input, setup, name, grace)
     }
 
@@ -134,7 +134,7 @@ impl<R> ProcessTask<R> {
     /// Waits for the end. `None`: not before the deadline.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
         let forwards = matches!(&self.state, TaskStage::Started(worker) if worker.forwards);
-        let forwards = forwards && !self.is_copy();
+        let forwards = forwards && !self.is_fork_of_owner();
         let ended = self.wait_for_end(deadline);
         if forwards && ended.is_some() {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -176,7 +176,7 @@ impl<R> ProcessTask<R> {
         deadline: Option<Instant>,
         find: impl FnOnce(&mut OneShotWorker, bool, &mut Vec<u8>) -> Option<WaitOutcome>,
     ) -> Option<Result<R, JoinError>> {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return Some(Err(JoinError::Closed));
         }
         let mut worker = match std::mem::replace(&mut self.state, TaskStage::Taken) {
@@ -239,12 +239,12 @@ impl<R> ProcessTask<R> {
 
     /// Whether this process is a fork of the one that started the task: what it shares with the
     /// worker is the other's.
-    fn is_copy(&self) -> bool {
-        matches!(&self.state, TaskStage::Started(worker) if !worker.server.is_ours())
+    fn is_fork_of_owner(&self) -> bool {
+        matches!(&self.state, TaskStage::Started(worker) if worker.server.is_fork_of_owner())
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return true;
         }
         let TaskStage::Started(worker) = &self.state else {
@@ -266,7 +266,7 @@ impl<R> ProcessTask<R> {
         let TaskStage::Started(worker) = &self.state else {
             return;
         };
-        if self.is_copy() {
+        if self.is_fork_of_owner() {
             return;
         }
         // The mailbox may say that it has replied when it has not: it is killed in any case. One
@@ -289,7 +289,7 @@ impl<R> ProcessTask<R> {
     /// that.
     pub(crate) fn terminate(&self) {
         match &self.state {
-            TaskStage::Started(worker) if !self.is_copy() => worker.kill(Duration::MAX),
+            TaskStage::Started(worker) if !self.is_fork_of_owner() => worker.kill(Duration::MAX),
             _ => {}
         }
     }
@@ -302,7 +302,7 @@ impl<R> ProcessTask<R> {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
-            TaskStage::Started(worker) if !self.is_copy() => Some(worker.pid),
+            TaskStage::Started(worker) if !self.is_fork_of_owner() => Some(worker.pid),
             _ => None,
         }
     }

@@ -52,12 +52,12 @@ impl Builder {
         let mut setup = self.setup()?;
         // Its own program may have one; this one's is not there.
         if let Some(setup) = &mut setup {
-            setup.told.program_init = None;
+            setup.setup.program_init = None;
         }
         self.forward_task(&mut setup, &name)?;
         let of = Origin {
             program: Some(program),
-            inheritance: Setup::inheritance(setup.as_ref().map(|setup| &setup.told)),
+            inheritance: Setup::inheritance(setup.as_ref().map(|setup| &setup.setup)),
         };
         let plan = Plan::from_words(plan);
         ProcessTask::start_plan(of, plan, input, setup.as_ref(), name, self.grace)

@@ -13,30 +13,30 @@ use crate::worker::process::ipc::streams::SentRoutes;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerSetup {
     /// What the worker gets.
-    pub(crate) told: Setup,
+    pub(crate) setup: Setup,
     /// The worker's streams. The host sends them to the fork server, which sends the worker their
     /// descriptors.
     pub(crate) streams: GivenStreams,
-    /// Where its events go, if they do.
+    /// Where the worker's events go, if they do.
     events: Option<Forwarding>,
 }
 
 impl WorkerSetup {
-    pub(crate) fn new(told: Setup, streams: GivenStreams) -> WorkerSetup {
+    pub(crate) fn new(setup: Setup, streams: GivenStreams) -> WorkerSetup {
         WorkerSetup {
-            told,
+            setup,
             streams,
             events: None,
         }
     }
 
-    /// Its events go there.
+    /// The worker's events go to `to`.
     pub(crate) fn forward_events(&mut self, to: Forwarding) {
-        self.told.streams.get_or_insert_default().events = Some(to.level());
+        self.setup.streams.get_or_insert_default().events = Some(to.level());
         self.events = Some(to);
     }
 
-    /// What the fork server is told of this worker before the worker has this setup; and where the
+    /// What the fork server gets of this worker before the worker has this setup; and where the
     /// worker's events are read, if it sends any.
     pub(crate) fn routes(
         &self,

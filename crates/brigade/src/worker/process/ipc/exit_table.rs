@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use crate::sys::blocked::{Deaf, Look};
+use crate::sys::blocked::{Look, NoAnswer};
 use crate::sys::futex;
 use crate::sys::mapping::{Mapping, sized_memfd};
 use crate::sys::process::Ended;
@@ -48,8 +48,8 @@ struct ExitSlot {
     stood: AtomicU64,
     /// How often it was looked at, twice: odd while that is written. A word to sleep on.
     looks: AtomicU32,
-    /// Why it cannot be asked where it is: 0, or an index into [`Deaf::ALL`] and 1.
-    deaf: AtomicU32,
+    /// Why it cannot be asked where it is: 0, or an index into [`NoAnswer::ALL`] and 1.
+    cannot_answer: AtomicU32,
 }
 
 const EXITED: u32 = 1;
@@ -186,16 +186,18 @@ impl ExitTable {
     /// The fork server: how a worker looks from outside.
     pub(crate) fn note_look(&self, slot: u32, look: &Look) {
         let entry = self.slot(slot);
-        let number = |deaf| {
-            Deaf::ALL
+        let number = |cannot_answer| {
+            NoAnswer::ALL
                 .iter()
-                .position(|&d| d == deaf)
+                .position(|&d| d == cannot_answer)
                 .map_or(0, |at| at + 1)
         };
-        let deaf = look.deaf.map_or(0, number);
+        let cannot_answer = look.cannot_answer.map_or(0, number);
         entry.looks.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::Release);
-        entry.deaf.store(deaf as u32, Ordering::Relaxed);
+        entry
+            .cannot_answer
+            .store(cannot_answer as u32, Ordering::Relaxed);
         let place = &look.place[..floor_char_boundary(&look.place, PLACE - 1)];
         for (into, byte) in self.place(slot).iter().zip(place.bytes().chain([0])) {
             into.store(byte, Ordering::Relaxed);
@@ -218,15 +220,15 @@ impl ExitTable {
         if looks % 2 == 1 || looks == before || looks == 0 {
             return None;
         }
-        let deaf = entry.deaf.load(Ordering::Relaxed) as usize;
+        let cannot_answer = entry.cannot_answer.load(Ordering::Relaxed) as usize;
         let place = self.place(slot).iter().map(|b| b.load(Ordering::Relaxed));
         let place: Vec<u8> = place.take_while(|&byte| byte != 0).collect();
         fence(Ordering::Acquire);
         let is_whole = entry.looks.load(Ordering::Relaxed) == looks;
         is_whole.then(|| Look {
-            deaf: deaf
+            cannot_answer: cannot_answer
                 .checked_sub(1)
-                .and_then(|at| Deaf::ALL.get(at).copied()),
+                .and_then(|at| NoAnswer::ALL.get(at).copied()),
             place: String::from_utf8_lossy(&place).into_owned(),
         })
     }
@@ -431,12 +433,15 @@ mod tests {
         assert!(exit_record.stderr.is_empty());
 
         let look = Look {
-            deaf: Some(Deaf::Blocks),
+            cannot_answer: Some(NoAnswer::Blocks),
             place: "x".repeat(2 * PLACE),
         };
         exit_table.note_look(0, &look);
         let told = exit_table.exit_record(0).look.expect("it was looked at");
-        assert_eq!((told.deaf, told.place.len()), (look.deaf, PLACE - 1));
+        assert_eq!(
+            (told.cannot_answer, told.place.len()),
+            (look.cannot_answer, PLACE - 1)
+        );
         let (_, before) = exit_table.looks(0);
         assert_eq!(exit_table.look_since(0, before), None);
         let why = RemoteError::other("no parent");

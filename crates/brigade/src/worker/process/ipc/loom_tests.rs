@@ -124,7 +124,7 @@ impl Worker<'_> {
         }
         assert_eq!(begun, Ok(true), "an honest host");
         self.begun += 1;
-        self.orders.trust();
+        self.orders.assume_next_frame();
         let popped = self.orders.pop(&mut Vec::new());
         popped.expect("a frame").expect("a whole one")
     }
@@ -172,7 +172,7 @@ impl Host<'_> {
         let left = handoff.claims.take_back(keep, self.taken, self.offered);
         let left = left.expect("an honest worker");
         if left != self.offered {
-            self.orders.retract(self.at[left as usize]);
+            self.orders.take_back(self.at[left as usize]);
             self.at.truncate(left as usize);
         }
         self.offered = left;

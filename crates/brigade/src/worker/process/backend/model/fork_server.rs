@@ -29,7 +29,7 @@ pub(crate) struct Question(u32);
 
 impl Question {
     pub(crate) fn new(
-        _server: &Arc<ForkServer>,
+        _server: &Arc<ForkServerClient>,
         (_slot, pid): (u32, u32),
         _mailbox: &Arc<Mailbox>,
     ) -> Question {
@@ -128,8 +128,8 @@ pub(crate) struct SpareWorker {
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
-/// As [`client::ForkServer`](crate::worker::process::host::client::ForkServer).
-pub(crate) struct ForkServer {
+/// As [`client::ForkServerClient`](crate::worker::process::host::client::ForkServerClient).
+pub(crate) struct ForkServerClient {
     pub(crate) exit_table: ExitTable,
     pub(crate) symbols: Arc<Symbols>,
     pub(super) fate: Fate,
@@ -157,13 +157,13 @@ struct ModelState {
 }
 
 thread_local! {
-    static CURRENT: std::cell::RefCell<Option<Arc<ForkServer>>> = const { std::cell::RefCell::new(None) };
+    static CURRENT: std::cell::RefCell<Option<Arc<ForkServerClient>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// Has `f` happen in a world of its own.
-pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
+pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServerClient)) {
     futex::begin();
-    let server = Arc::new(ForkServer {
+    let server = Arc::new(ForkServerClient {
         exit_table: ExitTable {
             epoch: AtomicU32::new(0),
             stops: AtomicU32::new(0),
@@ -187,13 +187,13 @@ pub(crate) fn world(fate: Fate, f: impl FnOnce(&ForkServer)) {
     CURRENT.set(None);
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// A worker of the model is no process.
     pub(crate) fn pid(&self) -> u32 {
         0
     }
 
-    pub(crate) fn get() -> io::Result<Arc<ForkServer>> {
+    pub(crate) fn get() -> io::Result<Arc<ForkServerClient>> {
         CURRENT
             .with_borrow(Clone::clone)
             .ok_or_else(|| io::Error::other("there is no world"))
@@ -205,11 +205,11 @@ impl ForkServer {
 
     // ---- as the pool sees it
 
-    pub(crate) fn like_us(_: Origin<'_>) -> io::Result<Arc<ForkServer>> {
-        ForkServer::get()
+    pub(crate) fn like_us(_: Origin<'_>) -> io::Result<Arc<ForkServerClient>> {
+        ForkServerClient::get()
     }
 
-    pub(crate) fn is_like(&self, _other: &ForkServer) -> bool {
+    pub(crate) fn is_like(&self, _other: &ForkServerClient) -> bool {
         true
     }
 
@@ -217,15 +217,15 @@ impl ForkServer {
         Ok(())
     }
 
-    pub(crate) fn is_ours(&self) -> bool {
-        true
+    pub(crate) fn is_fork_of_owner(&self) -> bool {
+        false
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         false
     }
 
-    pub(crate) fn has_told_all(&self) -> bool {
+    pub(crate) fn has_reported_ends(&self) -> bool {
         true
     }
 
@@ -237,7 +237,7 @@ impl ForkServer {
         number
     }
 
-    pub(crate) fn move_observer(&self, _observer: u64, _to: &ForkServer) -> u64 {
+    pub(crate) fn move_observer(&self, _observer: u64, _to: &ForkServerClient) -> u64 {
         unreachable!("the fork server does not end")
     }
 
@@ -376,7 +376,7 @@ impl ForkServer {
         }
     }
 
-    fn listen(self: &Arc<ForkServer>) {
+    fn listen(self: &Arc<ForkServerClient>) {
         loop {
             let mut state = self.lock();
             loop {
@@ -426,7 +426,7 @@ impl ForkServer {
         }
     }
 
-    fn make_worker(self: &Arc<ForkServer>, state: &mut ModelState) -> SpareWorker {
+    fn make_worker(self: &Arc<ForkServerClient>, state: &mut ModelState) -> SpareWorker {
         let mailbox = Mailbox::file().and_then(Mailbox::map);
         let mailbox = Arc::new(mailbox.expect("memory for a mailbox"));
         let slot = state.lives.len() as u32;

@@ -10,7 +10,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::fork_server::ForkServer;
+use super::fork_server::ForkServerClient;
 use crate::sim::shuttle_os::{AtomicU32, Life, futex, one_in, pause};
 use crate::task::codec;
 use crate::task::crash::Phase;
@@ -50,7 +50,7 @@ impl Deed {
 
 /// As `worker_loop` in a worker.
 pub(super) struct ModelWorker<'w> {
-    server: &'w ForkServer,
+    server: &'w ForkServerClient,
     life: &'w Life,
     mailbox: &'w Mailbox,
     ends: WorkerRings,
@@ -63,7 +63,7 @@ pub(super) struct ModelWorker<'w> {
 
 impl<'w> ModelWorker<'w> {
     pub(super) fn new(
-        server: &'w ForkServer,
+        server: &'w ForkServerClient,
         life: &'w Life,
         mailbox: &'w Mailbox,
     ) -> ModelWorker<'w> {
@@ -152,7 +152,7 @@ impl<'w> ModelWorker<'w> {
 
     fn serve_one(&mut self) {
         self.step();
-        self.ends.orders.trust();
+        self.ends.orders.assume_next_frame();
         let mut frame = OrderFrame::default();
         let input = loop {
             assert_eq!(frame.take(&mut self.ends.orders), Ok(true), "a task");

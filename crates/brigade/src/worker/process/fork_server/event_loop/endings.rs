@@ -14,10 +14,10 @@ use crate::worker::process::fork_server::streams::{NOBODY_READS, Stream, StreamW
 
 impl EventLoop<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
-    pub(super) fn children_ended(&mut self) {
+    pub(super) fn reap_ended(&mut self) {
         let mut info = [0_u8; 128];
         while rustix::io::read(&self.child_events, &mut info[..]).is_ok() {}
-        self.children_stopped();
+        self.note_stopped();
         while let Some(pid) = process::peek_ended() {
             // Before it is reaped: while it is a zombie, its group's number is no other's.
             if let Some((slot, token)) = self.workers.get(&pid).map(|w| (w.slot, w.token)) {
@@ -41,7 +41,7 @@ impl EventLoop<'_> {
     }
 
     /// Takes notice of workers that were stopped, and of those that go on.
-    pub(super) fn children_stopped(&mut self) {
+    pub(super) fn note_stopped(&mut self) {
         let mut news = false;
         while let Some((pid, stopped)) = process::stopped_child() {
             let Some(worker) = self.workers.get_mut(&pid) else {
@@ -174,7 +174,7 @@ impl EventLoop<'_> {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            self.children_ended();
+            self.reap_ended();
             let orphans = self.kill_orphans();
             if (self.workers.is_empty() && orphans.is_empty()) || Instant::now() >= deadline {
                 break;

@@ -17,7 +17,7 @@ use crate::sys::process::Fork;
 use crate::sys::{asking, blocked, opened, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::startup::{Surplus, WorkerArgs};
-use crate::worker::process::fork_server::resident::WatchedWorker;
+use crate::worker::process::fork_server::memory_watch::WatchedWorker;
 use crate::worker::process::fork_server::streams::{self, PerStream, Stream, StreamReader};
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
@@ -56,7 +56,7 @@ impl EventLoop<'_> {
         let look = blocked::look(pid, pid);
         self.exit_table.note_look(slot, &look);
         // Its parent is this process, which has not reaped it: the number is its own.
-        look.deaf.is_none() && asking::ask(pid, pid)
+        look.cannot_answer.is_none() && asking::ask(pid, pid)
     }
 
     /// From now on it is looked how much memory this worker has.

@@ -94,7 +94,7 @@ impl StreamReader {
             return match read {
                 Ok([]) => Err(ReadOutcome::End),
                 Ok(bytes) => {
-                    self.keep(bytes);
+                    self.append_to_tail(bytes);
                     self.pass_lines(bytes, output);
                     Ok(bytes.len())
                 }
@@ -162,7 +162,7 @@ impl StreamReader {
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn append_to_tail(&mut self, bytes: &[u8]) {
         let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
         let over = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
         self.tail.drain(..over);

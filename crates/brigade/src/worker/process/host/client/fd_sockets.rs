@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::ForkServer;
+use super::ForkServerClient;
 use crate::worker::process::ipc::protocol::{self, Request};
 
 /// A descriptor socket that came. `None`: there is no such worker any more, nor anything that it
@@ -34,7 +34,7 @@ impl FdSockets {
     }
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// Asks for a worker's descriptor socket; when it has come the observers are called, and the
     /// sleepers that wait for it are woken. Returns the number of the request.
     pub(crate) fn ask_for_fd_socket(&self, slot: u32, pid: u32) -> io::Result<u64> {

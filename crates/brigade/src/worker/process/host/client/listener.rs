@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{EVENTS, ForkServer, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH};
+use super::{EVENTS, ForkServerClient, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
@@ -33,7 +33,7 @@ const TURN: Duration = Duration::from_millis(20);
 /// No timer is so late, unless there is no processor for the listener.
 const LATE: Duration = Duration::from_millis(2);
 
-impl ForkServer {
+impl ForkServerClient {
     /// The listener's thread: until the fork server is gone.
     pub(super) fn listen(&self) {
         self.show_thread();
@@ -67,10 +67,10 @@ impl ForkServer {
                 self.wake_ready();
             }
             if ready.contains(&TIMER) {
-                self.timer.silence();
+                self.timer.drain();
             }
             if ready.contains(&RESTED) {
-                self.rest.silence();
+                self.rest.drain();
                 let mut state = self.lock();
                 state.resting = false;
                 let _ = self.refill(&mut state);
@@ -82,7 +82,7 @@ impl ForkServer {
                 }
             }
             if ready.contains(&WATCH) {
-                self.watch.silence();
+                self.watch.drain();
                 // What the fork server has said is received before this finds that it has said
                 // nothing.
                 if !self.hear() || !self.look_after() {
@@ -100,7 +100,7 @@ impl ForkServer {
             let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
         }
         let workers = self.lose_all();
-        self.lock().told = true;
+        self.lock().ends_reported = true;
         // They may start another fork server, which has a listener of its own.
         self.call_observers(Duration::ZERO, Instant::now());
         self.reap(&workers);

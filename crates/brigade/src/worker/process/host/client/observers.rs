@@ -5,7 +5,7 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use super::spares::SpareWorker;
-use super::{ClientState, ForkServer, watch};
+use super::{ClientState, ForkServerClient, watch};
 use crate::sys::error::Call;
 use crate::worker::process::ipc::protocol;
 
@@ -28,7 +28,7 @@ pub(super) struct ObserverEntry {
     pub(super) call_at: Option<Instant>,
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// Takes in a pool, whose workers stay. Gives its number.
     pub(crate) fn register(&self, observer: Weak<dyn PoolObserver>) -> u64 {
         let mut state = self.lock();
@@ -44,7 +44,7 @@ impl ForkServer {
     }
 
     /// Moves an observer to another fork server, for this one has ended. Gives its number there.
-    pub(crate) fn move_observer(&self, observer: u64, to: &ForkServer) -> u64 {
+    pub(crate) fn move_observer(&self, observer: u64, to: &ForkServerClient) -> u64 {
         let gone = self.lock().observers.remove(&observer);
         match gone {
             Some(registration) => to.register(registration.observer),

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ForkServer, SOCKET};
+use super::{ForkServerClient, SOCKET};
 use crate::sys::opened;
 use crate::worker::process::ipc::protocol::{self, Request};
 
@@ -27,7 +27,7 @@ impl Outgoing {
     }
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// Sends a request, now or when there is room for it. An error is this request's:
     /// [`is_hang_up`](protocol::is_hang_up), or the kernel does not take it.
     pub(super) fn send(&self, request: Request) -> io::Result<()> {

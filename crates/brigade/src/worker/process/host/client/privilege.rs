@@ -9,28 +9,28 @@
 //!
 //! A pool stays with the fork server of its building, so that all its workers are alike. It makes a
 //! worker for it later only if the thread that looks after the pool then could give itself all that
-//! the worker will have ([`may_make_more`](ForkServer::may_make_more)): no worker begins with more
+//! the worker will have ([`may_make_more`](ForkServerClient::may_make_more)): no worker begins with more
 //! than the program has at that time.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{ClientState, ForkServer, Origin, SpareWorker};
+use super::{ClientState, ForkServerClient, Origin, SpareWorker};
 use crate::sys::error::Call;
 use crate::sys::privilege::Privilege;
 use crate::worker::process::host::client::servers_of;
 use crate::worker::process::ipc::protocol::Request;
 
-impl ForkServer {
+impl ForkServerClient {
     /// This process's fork server, if it has the privileges of this thread; otherwise another,
     /// which has.
-    pub(crate) fn like_us(of: Origin<'_>) -> io::Result<Arc<ForkServer>> {
-        let server = ForkServer::get(of)?;
+    pub(crate) fn like_us(of: Origin<'_>) -> io::Result<Arc<ForkServerClient>> {
+        let server = ForkServerClient::get(of)?;
         if server.is_like_us()? {
             return Ok(server);
         }
-        ForkServer::renew(of, &server)
+        ForkServerClient::renew(of, &server)
     }
 
     /// Whether its workers have what this thread has now.
@@ -48,12 +48,15 @@ impl ForkServer {
     }
 
     /// Whether the workers of the two have the same.
-    pub(crate) fn is_like(&self, other: &ForkServer) -> bool {
+    pub(crate) fn is_like(&self, other: &ForkServerClient) -> bool {
         self.privilege == other.privilege
     }
 
     /// A fork server with this thread's privileges, in place of one that has others.
-    pub(crate) fn renew(of: Origin<'_>, old: &Arc<ForkServer>) -> io::Result<Arc<ForkServer>> {
+    pub(crate) fn renew(
+        of: Origin<'_>,
+        old: &Arc<ForkServerClient>,
+    ) -> io::Result<Arc<ForkServerClient>> {
         let mut current = servers_of(of)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +70,7 @@ impl ForkServer {
             // more.
             server.replace();
         }
-        let server = ForkServer::start(of)?;
+        let server = ForkServerClient::start(of)?;
         *current = Some(Arc::clone(&server));
         Ok(server)
     }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::ForkServer;
+use super::ForkServerClient;
 use crate::sys::blocked::{self, Look};
 use crate::sys::futex;
 use crate::task::crash::Phase;
@@ -21,7 +21,7 @@ use crate::worker::process::ipc::mailbox::Mailbox;
 
 /// A question to a worker. It can be asked, and its answer waited for, under no lock.
 pub(crate) struct Question {
-    server: Arc<ForkServer>,
+    server: Arc<ForkServerClient>,
     slot: u32,
     pid: u32,
     mailbox: Arc<Mailbox>,
@@ -33,7 +33,7 @@ pub(crate) struct Question {
 
 impl Question {
     pub(crate) fn new(
-        server: &Arc<ForkServer>,
+        server: &Arc<ForkServerClient>,
         (slot, pid): (u32, u32),
         mailbox: &Arc<Mailbox>,
     ) -> Question {
@@ -66,8 +66,10 @@ impl Question {
                 look = self.server.exit_table.look_since(self.slot, self.looks);
             }
             let answer = self.mailbox.answer(self.number);
-            let is_deaf = look.as_ref().is_some_and(|look| look.deaf.is_some());
-            let (Some(alive), None, false, true) = (alive, &answer, is_deaf, in_time) else {
+            let cannot_answer = look
+                .as_ref()
+                .is_some_and(|look| look.cannot_answer.is_some());
+            let (Some(alive), None, false, true) = (alive, &answer, cannot_answer, in_time) else {
                 break answer;
             };
             let words = [answered, looked, alive];

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{ClientState, ForkServer};
+use super::{ClientState, ForkServerClient};
 use crate::sync::liveness::LivenessTable;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
@@ -57,13 +57,13 @@ impl ClientState {
     }
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// A worker that sleeps: a spare, or one that is made now.
     pub(crate) fn take_worker(&self) -> io::Result<SpareWorker> {
         let mut state = self.lock();
         state.waiting += 1;
         self.watch(&mut state);
-        let mut stillborn = 0;
+        let mut dead_spares = 0;
         let taken: io::Result<SpareWorker> = loop {
             if state.gone {
                 break Err(io::Error::other("the fork server has ended"));
@@ -75,14 +75,16 @@ impl ForkServer {
             if let Some(spare) = state.spares.pop() {
                 let why = self.why_not_started(&spare);
                 if !self.keep_or_release(&mut state, &spare) {
-                    stillborn += 1;
+                    dead_spares += 1;
                     match why {
-                        Some(why) if stillborn >= MAX_UNSTARTED_SPARES => break Err((*why).into()),
-                        _ if stillborn < MAX_DEAD_SPARES => continue,
+                        Some(why) if dead_spares >= MAX_UNSTARTED_SPARES => {
+                            break Err((*why).into());
+                        }
+                        _ if dead_spares < MAX_DEAD_SPARES => continue,
                         _ => {}
                     }
                     break Err(io::Error::other(format!(
-                        "{stillborn} worker processes in a row ended before they could be given a task"
+                        "{dead_spares} worker processes in a row ended before they could be given a task"
                     )));
                 }
                 if state.scarce {

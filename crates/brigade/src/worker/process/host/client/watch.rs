@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use super::listener::mark_dead;
-use super::{ClientState, ForkServer};
+use super::{ClientState, ForkServerClient};
 use crate::sys::{fds, opened, process};
 use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
@@ -132,7 +132,7 @@ impl ClientState {
     }
 }
 
-impl ForkServer {
+impl ForkServerClient {
     /// Whether the fork server has something to do, or a request to get yet.
     fn is_needed(&self, state: &ClientState) -> bool {
         state.depends() || !self.outgoing.is_empty()
@@ -194,7 +194,7 @@ impl ForkServer {
     /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
     /// comes on the exit table.
     pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if self.is_ours() {
+        if !self.is_fork_of_owner() {
             self.end(&mut self.lock(), slot, pid, grace);
         }
     }
@@ -202,7 +202,7 @@ impl ForkServer {
     /// As [`kill`](Self::kill), of a worker that was asked, in its mailbox, where it is: it has
     /// [`ANSWERS_WITHIN`] to tell that first. A fork server that is stopped cannot ask.
     pub(crate) fn ask_and_kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if self.is_ours() {
+        if !self.is_fork_of_owner() {
             self.end_asked(&mut self.lock(), slot, pid, grace, true);
         }
     }

@@ -11,7 +11,7 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
 use crate::transport::attachment;
-use crate::worker::process::host::client::{ForkServer, Origin, SpareWorker};
+use crate::worker::process::host::client::{ForkServerClient, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
 use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::fd_socket;
@@ -28,7 +28,7 @@ const ATTACHMENT: u64 = 0;
 
 /// A worker with a task of ours.
 pub(super) struct OneShotWorker {
-    pub(super) server: Arc<ForkServer>,
+    pub(super) server: Arc<ForkServerClient>,
     pub(super) slot: u32,
     pub(super) pid: u32,
     pub(super) ends: HostRings,
@@ -67,7 +67,7 @@ pub(super) enum HeldEnd {
 
 impl Drop for OneShotWorker {
     fn drop(&mut self) {
-        if !self.server.is_ours() {
+        if self.server.is_fork_of_owner() {
             return;
         }
         if !self.task_sent {
@@ -92,9 +92,9 @@ impl Drop for OneShotWorker {
 
 /// A worker with the privileges of this thread, from a new fork server if the old one has others,
 /// or ended just now: no task was given to it yet.
-fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
+fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServerClient>, SpareWorker)> {
     for _ in 0..MAX_FORK_SERVERS {
-        let server = ForkServer::get(of)?;
+        let server = ForkServerClient::get(of)?;
         let spare = match server.take_worker() {
             Err(_) if server.is_gone() || server.is_retired() => continue,
             spare => spare?,
@@ -109,7 +109,7 @@ fn take_worker(of: Origin<'_>) -> io::Result<(Arc<ForkServer>, SpareWorker)> {
                 return Err(e);
             }
         }
-        ForkServer::renew(of, &server)?;
+        ForkServerClient::renew(of, &server)?;
     }
     Err(io::Error::other(
         "no process could be started: each time it was tried the fork server ended, or the program changed its privileges",
@@ -205,7 +205,7 @@ impl OneShotWorker {
 
     /// Has the worker prepare itself, and waits until it has.
     pub(super) fn set_up(&mut self, setup: &WorkerSetup) -> io::Result<()> {
-        let bytes = postcard::to_stdvec(&setup.told).map_err(io::Error::other)?;
+        let bytes = postcard::to_stdvec(&setup.setup).map_err(io::Error::other)?;
         if bytes.len() > INLINE_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -213,7 +213,7 @@ impl OneShotWorker {
             ));
         }
         self.server
-            .tell_limits(&setup.told.limits, self.slot, self.pid)?;
+            .tell_limits(&setup.setup.limits, self.slot, self.pid)?;
         let (routes, events) = setup.routes(self.pid, self.ends.mailbox())?;
         self.server.tell_streams(routes, self.slot, self.pid)?;
         self.forwards = events.is_some();

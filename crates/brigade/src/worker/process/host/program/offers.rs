@@ -10,7 +10,7 @@ use crate::Message;
 use crate::export::Offer;
 use crate::task::name::TaskName;
 use crate::task::outline;
-use crate::worker::process::host::client::{ForkServer, Origin};
+use crate::worker::process::host::client::{ForkServerClient, Origin};
 use crate::worker::process::host::one_shot::ProcessTask;
 use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::lookup_error::{LookupError, NoSuchTask, OtherTypes};
@@ -77,7 +77,7 @@ impl NamedProgram {
             program: Some(self),
             inheritance: Inheritance::Environment,
         };
-        let server = ForkServer::get(of)?;
+        let server = ForkServerClient::get(of)?;
         let plan = server.catalogue.ok_or(io::ErrorKind::Unsupported)?;
         drop(server);
         let here = Location::caller();

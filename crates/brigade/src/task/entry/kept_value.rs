@@ -10,7 +10,7 @@ use crate::task::codec::{self, Encoded};
 use crate::transport::attachment;
 
 /// A value that tasks borrow, one after another.
-pub(crate) struct Resident {
+pub(crate) struct KeptValue {
     stage: Stage,
     /// A task that could change it has panicked.
     is_spoiled: bool,
@@ -53,16 +53,16 @@ impl EncodedValue {
     }
 }
 
-impl Resident {
-    pub(crate) fn encoded(value: EncodedValue) -> Resident {
-        Resident {
+impl KeptValue {
+    pub(crate) fn encoded(value: EncodedValue) -> KeptValue {
+        KeptValue {
             stage: Stage::Encoded(value),
             is_spoiled: false,
         }
     }
 
-    pub(crate) fn loaded(state: Box<dyn Any>) -> Resident {
-        Resident {
+    pub(crate) fn loaded(state: Box<dyn Any>) -> KeptValue {
+        KeptValue {
             stage: Stage::Decoded(state),
             is_spoiled: false,
         }
