@@ -1,4 +1,5 @@
-//! Manners in the host program, and the end of everything with it: CONTRACT §4.
+//! What the library does to its host program ("Manners" in the crate's documentation), and that
+//! everything ends with it.
 //!
 //! Each test needs a host of its own, observed from outside. So this program is all of them: with
 //! `--host NAME` it is that host; otherwise it is the test harness, which starts itself again as
