@@ -100,7 +100,6 @@ mod frame;
 mod in_program;
 mod iter;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) mod reactor;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod receive_side;
 mod receiver;

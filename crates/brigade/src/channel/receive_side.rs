@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 pub(super) use super::frame::Frame;
-use super::reactor::ReactorRegistration;
 use super::{Patience, Transport, TryRecvError, usable};
 use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
@@ -18,6 +17,7 @@ use crate::sys::original::{self, Original};
 use crate::sys::per_process::OwnCell;
 use crate::sys::{fds, futex, opened, spin, wakeup};
 use crate::transport::header::{self, ChannelHeader, Waited};
+use crate::transport::reactor::ReactorRegistration;
 use crate::transport::{ChannelContext, FrameSource, Link, NotGot};
 
 /// A process's receiving side of a channel.

@@ -52,6 +52,7 @@ mod loom_tests;
 pub(crate) mod mqueue;
 pub(crate) mod overflow;
 pub(crate) mod pipe;
+pub(crate) mod reactor;
 pub(crate) mod ring;
 pub(crate) mod shm;
 pub(crate) mod socket;

@@ -34,8 +34,6 @@ mod deferred;
 mod dispatcher;
 mod driver;
 mod handle;
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod hostile_tests;
 mod input;
 mod keyed;
 mod map;
@@ -59,6 +57,8 @@ mod submit;
 mod task;
 #[cfg_attr(not(feature = "tracing"), path = "no_task_spans.rs")]
 mod task_spans;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 mod vacancies;
 mod wakeup_schedule;
 mod wakeups;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use addr2line::Loader;
 
-use super::call::NamedCall;
+use super::frames::NamedCall;
 use super::functions::Functions;
 
 pub(super) struct DebugInfo {

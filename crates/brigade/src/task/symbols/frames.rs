@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Symbols;
-use super::call::NamedCall;
+
+/// The name of what was called, and where in its source or in which file.
+pub(super) type NamedCall = (String, Option<String>);
 
 /// A stack of calls, not yet looked up.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@
 //! files: the program itself is read through `/proc/self/exe`, which is the right file even when
 //! another has taken its path since.
 
-mod call;
 #[cfg(feature = "backtrace")]
 mod debug_info;
 #[cfg(not(feature = "backtrace"))]
@@ -19,9 +18,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::call::NamedCall;
 use self::debug_info::DebugInfo;
 pub(crate) use self::frames::Frames;
+use self::frames::NamedCall;
 use crate::sys::image::{self, Module};
 use crate::sys::per_process::PerProcess;
 use crate::task::contain::attempt;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::call::NamedCall;
+use super::frames::NamedCall;
 
 pub(super) struct DebugInfo;
 

@@ -1,13 +1,12 @@
 //! In place of `symbols`, on systems other than Linux: addresses to names by the crate `backtrace`,
 //! which knows their files. Without the feature of that name nothing has a name.
 
-mod call;
 mod frames;
 
 use std::sync::{Arc, OnceLock};
 
-use self::call::NamedCall;
 pub(crate) use self::frames::Frames;
+use self::frames::NamedCall;
 
 /// Those of this process.
 #[derive(Debug)]

@@ -37,7 +37,6 @@ pub(crate) mod host;
 #[cfg(any(not(target_os = "linux"), brigade_portable))]
 #[path = "unsupported.rs"]
 pub(crate) mod host;
-pub(crate) mod inheritance;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod ipc;
 mod line;
@@ -50,6 +49,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 #[cfg(all(
     test,
@@ -73,7 +74,6 @@ pub use lookup_error::{LookupError, NoSuchTask, OtherTypes};
 pub use program::{NamedTask, Program};
 
 use self::host::client::{ForkServerClient, Origin};
-use self::inheritance::Inheritance;
 use self::streams::AskedStreams;
 use super::handle::{HandleInner, JoinHandle};
 use crate::Message;
@@ -518,4 +518,19 @@ pub fn limited_by(limit: Limit) -> Enforcement {
 pub fn start_method() -> io::Result<StartMethod> {
     let own = Origin::own(Inheritance::Environment);
     Ok(ForkServerClient::get(own)?.start_method().clone())
+}
+
+/// What a fork server has of the program's arguments and environment, and so all its workers: they
+/// lie in the memory of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Inheritance {
+    /// All of them.
+    Environment,
+    /// The first argument, and what the loader needs; and not the program's stdout, but a pipe to
+    /// the fork server. For workers in a sandbox.
+    #[cfg_attr(
+        any(not(target_os = "linux"), brigade_portable),
+        allow(dead_code, reason = "there are no workers")
+    )]
+    Nothing,
 }

@@ -53,7 +53,7 @@ pub(crate) mod client {
     use std::io;
 
     use super::start_method::StartMethod;
-    use crate::worker::process::inheritance::Inheritance;
+    use crate::worker::process::Inheritance;
 
     /// There is none.
     pub(in crate::worker::process) enum ForkServerClient {}

@@ -29,6 +29,7 @@ use crate::sys::privilege::Privilege;
 use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::signal;
+use crate::worker::process::Inheritance;
 use crate::worker::process::child::warm_up;
 use crate::worker::process::fork_server::exec::Executing;
 use crate::worker::process::fork_server::groups::GroupDirectories;
@@ -38,7 +39,6 @@ use crate::worker::process::fork_server::oom_score::OomScore;
 use crate::worker::process::fork_server::orphans::Children;
 use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::streams::{PerStream, Stream, StreamReader, StreamWriter};
-use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{
     self, Build, Event, ModuleAt, NextMessage, ReceivedMessage, Request,

@@ -14,8 +14,8 @@ use crate::sys::image::Constructor;
 use crate::sys::privilege::Privilege;
 use crate::sys::program_file::ProgramFile;
 use crate::sys::{environment, futex, launch, process};
+use crate::worker::process::Inheritance;
 use crate::worker::process::fork_server::main_program;
-use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::ipc::protocol::{MARKER, PROGRAM_MARKER};
 
 /// This program, as itself and its copies can name it.

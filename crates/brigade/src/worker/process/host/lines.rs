@@ -16,11 +16,11 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::channel::reactor::ReactorRegistration;
 use crate::sys::error::Call;
 use crate::sys::per_process::OwnCell;
 use crate::sys::{fds, futex, opened};
 use crate::task::name::TaskName;
+use crate::transport::reactor::ReactorRegistration;
 use crate::worker::process::ipc::streams::{LineFrame, PlanWords};
 use crate::worker::process::line::Line;
 

@@ -3,7 +3,8 @@
 //! - `client`: the host's side of the fork server. `client/spares` has the workers made ahead;
 //!   `observers` the pools, whose workers stay; `listener` is the thread that hears the fork
 //!   server; `outgoing` what is sent to it; `fd_sockets` the workers' sockets; `privilege`
-//!   what workers may do; `watch` whether the fork server still answers
+//!   what workers may do; `watch` whether the fork server still answers, `watch/endings`
+//!   the workers that are to end
 //! - `connection`: the host's side of a worker of a pool
 //! - `one_shot`: the handle's side of a task in a process of its own; `one_shot/worker`: that
 //!   worker; `one_shot/outcome`: how the task ended

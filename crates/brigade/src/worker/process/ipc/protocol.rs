@@ -18,7 +18,7 @@ use crate::sys::privilege::Privilege;
 use crate::sys::program_file::ProgramFile;
 use crate::sys::remote_error::RemoteError;
 use crate::task::panic::Unwound;
-use crate::worker::process::inheritance::Inheritance;
+use crate::worker::process::Inheritance;
 use crate::worker::process::ipc::streams::{OwnStreams, Routes};
 
 /// The environment variable that makes a start of the program a fork server: the number of its

@@ -12,7 +12,7 @@
 //! too.
 //!
 //! 1. A second after a question without an answer, or as soon as /proc says that it is stopped, it
-//!    *stalls*: workers that are to be ended are ended from here ([`WorkerEnding`]), so that
+//!    *stalls*: workers that are to be ended are ended from here (`endings`), so that
 //!    timeouts, cancels and the ends of pools come in their time.
 //! 2. After [`GIVE_UP`] without a word it is killed, with everything that descends from it, and so
 //!    gone: its workers' tasks are lost, and the next caller that needs a worker starts another
@@ -21,24 +21,19 @@
 //! Only time counts in which this process could run: of the time between two looks no more than
 //! [`MAX_COUNTED_PAUSE`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
 //! while the machine is suspended.
-//!
-//! **Whose number is it?** A worker is killed through a pidfd, which is taken when it is needed:
-//! after it was opened, the worker's parent must still be the fork server, and the fork server must
-//! not have said (on the exit table) that it may have reaped it. A number that was not reaped
-//! before is not another's, so the descriptor is the worker's.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+mod endings;
+
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
-use super::listener::mark_dead;
+use self::endings::WorkerEnding;
 use super::{ClientState, ForkServerClient};
-use crate::sys::{fds, opened, process};
-use crate::task::contain::contained;
+use crate::sys::{fds, process};
 use crate::worker::process::fork_server::orphans;
-use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Request};
+use crate::worker::process::ipc::protocol::Request;
 
 /// How often the fork server is asked whether it is there.
 pub(super) const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -80,18 +75,6 @@ pub(super) struct Watch {
     replied: Vec<Who>,
     lingering: Vec<Who>,
     endings: Vec<WorkerEnding>,
-}
-
-/// A worker that the fork server is to end.
-#[derive(Debug)]
-struct WorkerEnding {
-    who: Who,
-    /// When it is to be killed; `None`: never.
-    kill_at: Option<Instant>,
-    /// The signal that the worker got from here: SIGTERM, or SIGKILL.
-    sent: Option<Signal>,
-    /// The worker, when it had to be ended from here.
-    process: Option<OwnedFd>,
 }
 
 impl Watch {
@@ -167,90 +150,6 @@ impl ForkServerClient {
         // It can fail only if the program has closed a descriptor that is not its own.
         let set = self.watch.set(after);
         state.watch.due = set.is_ok().then_some(at);
-    }
-
-    /// No caller has this worker with a single task any more. `replied`: it is about to end by
-    /// itself; otherwise its task goes on.
-    pub(crate) fn stop_waiting_for_worker(&self, slot: u32, pid: u32, replied: bool) {
-        let mut state = self.lock();
-        let sleeper = state.async_waiters.remove(&slot);
-        let watch = &mut state.watch;
-        watch.in_use = watch.in_use.saturating_sub(1);
-        let list = if replied {
-            &mut watch.replied
-        } else {
-            &mut watch.detached
-        };
-        if list.len() >= 64 && list.len() == list.capacity() {
-            list.retain(|&(slot, _)| !self.exit_table.has_ended(slot));
-        }
-        list.push((slot, pid));
-        self.watch(&mut state);
-        drop(state);
-        // A waker is an executor's code: a panic in its destructor is caught, and ignored.
-        contained(|| drop(sleeper));
-    }
-
-    /// Ends a worker and its children: now, or after a SIGTERM and this time of grace. Its end
-    /// comes on the exit table.
-    pub(crate) fn kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if !self.is_fork_of_owner() {
-            self.end(&mut self.lock(), slot, pid, grace);
-        }
-    }
-
-    /// As [`kill`](Self::kill), of a worker that was asked, in its mailbox, where it is: it has
-    /// [`ANSWERS_WITHIN`] to tell that first. A fork server that is stopped cannot ask.
-    pub(crate) fn ask_and_kill(&self, slot: u32, pid: u32, grace: Duration) {
-        if !self.is_fork_of_owner() {
-            self.end_asked(&mut self.lock(), slot, pid, grace, true);
-        }
-    }
-
-    /// Has a worker, which was asked in its mailbox where it is, hear of that.
-    pub(crate) fn ask_where(&self, slot: u32, pid: u32) {
-        // One that is gone has no workers.
-        let _ = self.send(Request::Ask { slot, pid });
-    }
-
-    /// As [`kill`](Self::kill), under the lock.
-    pub(super) fn end(&self, state: &mut ClientState, slot: u32, pid: u32, grace: Duration) {
-        self.end_asked(state, slot, pid, grace, false);
-    }
-
-    fn end_asked(&self, state: &mut ClientState, slot: u32, pid: u32, grace: Duration, asks: bool) {
-        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000))
-            .unwrap_or(u64::MAX / 4)
-            .min(u64::MAX / 4);
-        let now = Instant::now();
-        let answers = if asks { ANSWERS_WITHIN } else { Duration::ZERO };
-        let kill_at = now.checked_add(grace).map(|at| at + answers);
-        let endings = &mut state.watch.endings;
-        match endings.iter_mut().find(|e| e.who == (slot, pid)) {
-            Some(ending)
-                if ending
-                    .kill_at
-                    .is_none_or(|at| kill_at.is_some_and(|k| k < at)) =>
-            {
-                ending.kill_at = kill_at;
-            }
-            Some(_) => {}
-            None => endings.push(WorkerEnding {
-                who: (slot, pid),
-                kill_at,
-                sent: None,
-                process: None,
-            }),
-        }
-        self.look_at(state, now, FIRST_CHECK);
-        // If the fork server is gone, so are its workers; if the request cannot be sent, the watch
-        // ends this one.
-        let _ = self.send(Request::Kill {
-            slot,
-            pid,
-            grace_ms,
-            asks,
-        });
     }
 
     /// The listener, when the timer has gone off, and after it has heard all that there is.
@@ -345,87 +244,9 @@ impl ForkServerClient {
         unanswered.is_some_and(|(_, since)| since >= STALLED_AFTER) || process::is_stopped(self.pid)
     }
 
-    /// Ends, in a stalled fork server's place, those whose time has come. Gives those that are
-    /// dead.
-    fn look_at_endings(&self, state: &mut ClientState, now: Instant) -> Vec<Who> {
-        if state.watch.endings.is_empty() || !self.stalls(state) {
-            return Vec::new();
-        }
-        let mut endings = std::mem::take(&mut state.watch.endings);
-        let mut dead = Vec::new();
-        endings.retain_mut(|ending| {
-            let ends = self.end_from_here(ending, now);
-            if ends {
-                dead.push(ending.who);
-            }
-            !ends
-        });
-        state.watch.endings = endings;
-        dead
-    }
-
-    /// `true`: it is dead.
-    fn end_from_here(&self, ending: &mut WorkerEnding, now: Instant) -> bool {
-        let (slot, pid) = ending.who;
-        // It is a zombie, or was.
-        if self.exit_table.is_reaped(slot) {
-            return true;
-        }
-        if ending.process.is_none() {
-            // Not now: it is tried again at the next look.
-            ending.process = self.find(slot, pid).ok();
-        }
-        let Some(worker) = &ending.process else {
-            return false;
-        };
-        if ending.kill_at.is_some_and(|at| at <= now) {
-            if ending.sent != Some(Signal::KILL) {
-                process::kill_through(worker, pid, libc::SIGKILL);
-                ending.sent = Some(Signal::KILL);
-            }
-        } else if ending.sent.is_none() {
-            let _ = rustix::process::pidfd_send_signal(worker, Signal::TERM);
-            if process::is_stopped(pid) {
-                let _ = rustix::process::pidfd_send_signal(worker, Signal::CONT);
-            }
-            ending.sent = Some(Signal::TERM);
-        }
-        fds::wait_readable(worker, Duration::ZERO).unwrap_or(false)
-    }
-
-    /// A worker's pidfd, which is certain to be that worker's: see above.
-    fn find(&self, slot: u32, pid: u32) -> io::Result<OwnedFd> {
-        let id = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
-        let found = opened::pidfd(id)?;
-        let is_it = process::is_child(pid, self.pid)
-            && !self.exit_table.is_reaped(slot)
-            && !self.has_ended();
-        is_it.then_some(found).ok_or(io::ErrorKind::NotFound.into())
-    }
-
     /// Whether the fork server has ended, reaped or not.
     pub(super) fn has_ended(&self) -> bool {
         fds::wait_readable(&self.process, Duration::ZERO).unwrap_or(false)
-    }
-
-    /// These are dead, and the fork server does not say so: it is said in its place.
-    fn tell_dead(&self, dead: &[Who]) {
-        if dead.is_empty() {
-            return;
-        }
-        let tokens: Vec<_> = {
-            let state = self.lock();
-            let last = dead.iter().filter(|&&who| state.is_worker(who));
-            last.filter_map(|&(slot, _)| state.last.get(slot as usize))
-                .map(|&(_, token)| token)
-                .collect()
-        };
-        mark_dead(tokens);
-        for &(slot, _) in dead {
-            self.exit_table.lose(slot);
-        }
-        self.wake_ready();
-        self.call_observers(Duration::ZERO, Instant::now());
     }
 
     /// Kills the fork server, and first all that descends from it: when it is gone, no process

@@ -10,9 +10,9 @@ use crate::Message;
 use crate::export::Offer;
 use crate::task::name::TaskName;
 use crate::task::outline;
+use crate::worker::process::Inheritance;
 use crate::worker::process::host::client::{ForkServerClient, Origin};
 use crate::worker::process::host::one_shot::ProcessTask;
-use crate::worker::process::inheritance::Inheritance;
 use crate::worker::process::lookup_error::{LookupError, NoSuchTask, OtherTypes};
 
 /// How long a program may take to list its tasks. Only one that hangs takes longer.
