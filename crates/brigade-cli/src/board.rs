@@ -127,7 +127,7 @@ impl Board {
         Self::with_len(cells * CELL)
     }
 
-    /// A zeroed board of so many bytes.
+    /// A zeroed board of `len` bytes.
     pub(crate) fn with_len(len: usize) -> Result<Self, Failure> {
         let fd = memfd_create(
             "brigade-board",

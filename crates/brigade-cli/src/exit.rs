@@ -11,7 +11,7 @@ pub(crate) const PARTLY: u8 = 3;
 /// `doctor` only: something is missing without which process workers cannot run here.
 pub(crate) const LACKING: u8 = 4;
 
-/// The same, for `--help`.
+/// These exit codes, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  everything asked for was measured (compare), found (doctor)

@@ -9,7 +9,7 @@ use crate::fail::{Failure, OrFail as _};
 pub(crate) struct Memory {
     /// Pages that nobody else has: what its end gives back.
     pub(crate) private: u64,
-    /// The same, plus its share of what several have.
+    /// The private pages, plus its share of those that several have.
     pub(crate) proportional: u64,
 }
 

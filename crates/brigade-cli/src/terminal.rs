@@ -132,7 +132,7 @@ fn words(paragraph: &str) -> Vec<String> {
     words
 }
 
-/// The same text with spaces that break no line between a number and its unit.
+/// This text with spaces that break no line between a number and its unit.
 pub(crate) fn keep_units(text: &str) -> String {
     let whole = |word: String| word.replace(' ', "\u{a0}");
     let words: Vec<String> = words(text).into_iter().map(whole).collect();
@@ -143,7 +143,7 @@ fn is_number(word: &str) -> bool {
     word.ends_with(|last: char| last.is_ascii_digit() || last == '∞')
 }
 
-/// Fills up with spaces to so many columns.
+/// Fills up with spaces to `width` columns.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }

@@ -47,7 +47,7 @@ pub(crate) fn at_server(name: String) -> Result<(), Failure> {
 pub(crate) enum Answers {
     /// So long after each question.
     After(Duration),
-    /// When it is told to.
+    /// When it gets a byte by `control`.
     WhenTold,
 }
 
@@ -87,7 +87,7 @@ impl Server {
         &self.name
     }
 
-    /// Waits until so many have asked.
+    /// Waits until `count` workers have asked.
     pub(crate) fn await_asked(&self, count: usize, within: Duration) -> Result<(), Failure> {
         let count = u32::try_from(count).or_fail("counting the questions")?;
         board::await_at_least(&self.asked, count, within)

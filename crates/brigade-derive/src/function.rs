@@ -83,7 +83,7 @@ impl Function {
         Ok(Function { init, ..function })
     }
 
-    /// The same function, which calls `init` first.
+    /// This function, which calls `init` first.
     fn with_init(&self) -> TokenStream {
         let (attributes, visibility) = (&self.attributes, &self.visibility);
         let signature = &self.signature;

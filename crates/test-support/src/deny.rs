@@ -6,7 +6,7 @@ use std::io;
 /// A call, or, of one that does several things, that thing of it.
 #[derive(Clone, Copy, Debug)]
 pub struct DeniedCall {
-    /// Its number: `SYS_…`.
+    /// The call's number: `SYS_…`.
     pub number: libc::c_long,
     /// An argument, and the value of it that is denied.
     pub argument: Option<(u32, libc::c_int)>,

@@ -73,7 +73,7 @@ pub(super) fn measure(over: Transport, kind: Kind, plan: Plan) -> Result<Summary
     first_cause(driven, collect_checked(far, WHAT))
 }
 
-/// The same with the channels of the standard library, which reach no other process.
+/// As above with the channels of the standard library, which reach no other process.
 pub(super) fn measure_std(plan: Plan) -> Result<Summary, Failure> {
     let (to_far, from_near) = mpsc::sync_channel::<Vec<u8>>(CAPACITY);
     let (to_near, from_far) = mpsc::sync_channel::<Vec<u8>>(CAPACITY);

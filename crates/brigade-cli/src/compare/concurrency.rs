@@ -36,7 +36,7 @@ const DELAY: Duration = Duration::from_millis(50);
 /// Workers beyond this say nothing new, and cost a patient reader time.
 const MOST_WORKERS: usize = 16;
 
-/// A task: so many steps of arithmetic, each of which needs the one before it.
+/// A task: `steps` steps of arithmetic, each of which needs the one before it.
 fn compute(steps: u64) -> u64 {
     let mut state = steps | 1;
     for _ in 0..steps {
@@ -84,7 +84,7 @@ fn speed_up(kind: Kind, workers: usize, steps: u64, repeats: usize) -> Result<Su
     Summary::of(&figures)
 }
 
-/// The same for other numbers of workers, each against the same one: for the chart.
+/// The speed-up for other numbers of workers, each against the same one: for the chart.
 fn speed_ups(workers: usize, steps: u64, repeats: usize) -> Result<Vec<Figure>, Failure> {
     let counts = worker_counts(workers);
     let mut all = Vec::new();

@@ -15,7 +15,7 @@ pub(crate) enum Unit {
     Count,
     /// A share of one: 0.25 is 25 %.
     Share,
-    /// So many times.
+    /// How many times as much.
     Times,
 }
 

@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 const SECRET: usize = 32;
 
-/// What the worker is set on. It is told where everything is: isolation must not rest on not
+/// What the worker is set on. The worker knows where everything is: isolation must not rest on not
 /// knowing.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Target {

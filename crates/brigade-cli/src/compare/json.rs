@@ -1,4 +1,4 @@
-//! The same for programs, and back from a file. The schema is written down in
+//! The report for programs, and back from a file. The schema is written down in
 //! `docs/compare-json.md`; [`VERSION`] goes up when a program that reads it could break,
 //! [`REVISION`] when there are new fields.
 
@@ -22,7 +22,7 @@ pub(crate) fn write(report: &Report) -> String {
     format!("{:#}\n", object(report))
 }
 
-/// The same as a value.
+/// The report as a value.
 pub(crate) fn object(report: &Report) -> Json {
     json!({
         "schema": SCHEMA,

@@ -46,7 +46,7 @@ use row::{Figure, Measured, Report, Row};
 /// One row of the table, before it is measured.
 #[derive(Debug)]
 pub(crate) struct Experiment {
-    /// Its name for `--only` and in the JSON.
+    /// The row's name for `--only` and in the JSON.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     /// What the textbooks say.

@@ -9,7 +9,7 @@ use crate::helper::{CarryReport, PooledReport, launch};
 
 pub(super) use crate::helper::{TASKS, WORKERS, Way};
 
-/// Nanoseconds per task in a pool of threads and in one of processes, over so many samples in so
+/// Nanoseconds per task in a pool of threads and in one of processes, over `samples` samples in as
 /// many pools of each.
 pub(super) fn costs(way: Way, turns: u32, samples: u32) -> Result<[Summary; 2], Failure> {
     let way = match way {
@@ -26,7 +26,7 @@ pub(super) fn costs(way: Way, turns: u32, samples: u32) -> Result<[Summary; 2], 
     Ok([Summary::of(&report.thread)?, Summary::of(&report.process)?])
 }
 
-/// The same for the two sides of a figure: each the number, or the reason why there is none.
+/// The costs for the two sides of a figure: each the number, or the reason why there is none.
 pub(super) fn sides(costs: Result<[Summary; 2], Failure>) -> [Result<Summary, Failure>; 2] {
     match costs {
         Ok(costs) => costs.map(Ok),
@@ -47,7 +47,7 @@ const INPUTS: [(usize, &str, &str); 5] = [
 pub(super) const INPUT_POOLED: &str = "pooled";
 pub(super) const INPUT_FRESH: &str = "fresh";
 
-/// What a task takes from hand-over to result that is given so many bytes and does nothing with
+/// What a task takes from hand-over to result that is given a number of bytes and does nothing with
 /// them: in a pool, and in a worker of its own.
 pub(super) fn inputs(samples: usize) -> Vec<Figure> {
     let sizes = INPUTS.map(|(bytes, ..)| bytes.to_string());

@@ -167,7 +167,7 @@ fn figure_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
     columns(cells, [LABEL, CELL, CELL, RATIO])
 }
 
-/// The same with a column for the sandbox and none for the ratio.
+/// As the function above with a column for the sandbox and none for the ratio.
 fn three_lines(figure: &Figure) -> impl Iterator<Item = String> + use<> {
     let sandbox = figure.sandbox.as_ref().unwrap_or(&Value::None);
     let cells = [&figure.thread, &figure.process, sandbox].map(|side| cell(figure.unit, side));

@@ -44,7 +44,7 @@ pub(crate) enum Value {
         text: String,
         data: Option<serde_json::Value>,
     },
-    /// It could not be measured; why.
+    /// The value could not be measured; why.
     Missing(Failure),
     /// There is no such thing for this kind.
     None,
@@ -140,7 +140,7 @@ impl Figure {
         }
     }
 
-    /// The same, in a process that is shut in.
+    /// This figure, with its value in a process that is shut in.
     pub(crate) fn in_sandbox(self, value: Value) -> Self {
         Self {
             sandbox: Some(value),
@@ -148,7 +148,7 @@ impl Figure {
         }
     }
 
-    /// The same, as a point of a line.
+    /// This figure, as a point of a line.
     pub(crate) fn at(self, axis: Axis, value: f64, line: impl Into<Text>) -> Self {
         let line = line.into();
         Self {
@@ -157,7 +157,7 @@ impl Figure {
         }
     }
 
-    /// The same, left out of the table in the terminal.
+    /// This figure, left out of the table in the terminal.
     pub(crate) fn detail(self) -> Self {
         Self {
             detail: true,
@@ -189,7 +189,7 @@ pub(crate) struct Views {
 }
 
 impl Views {
-    /// The same sentence of both kinds.
+    /// One sentence, for both kinds.
     pub(crate) fn of(say: impl Fn(fn(&Figure) -> &Value) -> String) -> Self {
         Self {
             thread: say(|figure| &figure.thread),

@@ -44,9 +44,9 @@ enum How {
     Mutex,
     /// The counter on the shared page, holding the library's semaphore.
     Semaphore,
-    /// The same, holding POSIX's mutex.
+    /// The counter on the shared page, holding POSIX's mutex.
     RawMutex,
-    /// The same, holding POSIX's semaphore.
+    /// The counter on the shared page, holding POSIX's semaphore.
     RawSemaphore,
 }
 
@@ -168,7 +168,7 @@ fn once(kind: Kind, how: How, times: u64) -> Result<(f64, f64), Failure> {
     ))
 }
 
-/// The same several times.
+/// Several such counts.
 #[derive(Debug, Clone, Copy)]
 struct Several {
     lost: Summary,
@@ -193,7 +193,7 @@ fn several(kind: Kind, how: How, times: u64, repeats: usize) -> Result<Several, 
     })
 }
 
-/// Without a lock an increment takes a nanosecond: so many more of them, that the two workers are
+/// Without a lock an increment takes a nanosecond: enough more of them that the two workers are
 /// sure to meet.
 fn more(how: How) -> u64 {
     match how {

@@ -250,8 +250,8 @@ impl Meeting {
     }
 }
 
-/// How many can be started, and why not all, if not all. `one` and `two`: what was there with so
-/// many workers.
+/// How many can be started, and why not all, if not all. `one` and `two`: what was there with one
+/// worker, and with two.
 fn room(crowd: Crowd, one: &Around, two: &Around) -> Result<(usize, Option<String>), Failure> {
     let threads_max = procfs::number("/proc/sys/kernel/threads-max").unwrap_or(u64::MAX);
     let pid_max = procfs::number("/proc/sys/kernel/pid_max").unwrap_or(u64::MAX);

@@ -32,9 +32,9 @@ use crate::workers::Place;
 pub(crate) enum Helper {
     /// Nothing: the cost of a whole program.
     Noop,
-    /// Time what is created while the heap has so many bytes.
+    /// Time what is created while the heap has this many bytes.
     Growth { heap: usize, samples: usize },
-    /// Start so many workers at once, and see what they take.
+    /// Start this many workers at once, and see what they take.
     Crowd {
         kind: brigade::Kind,
         count: usize,

@@ -74,7 +74,7 @@ pub(crate) enum Event {
         cause: Option<String>,
         text: String,
     },
-    /// So many of the two others finished their task.
+    /// How many of the two others finished their task.
     Finished { others: usize },
 }
 
@@ -139,7 +139,7 @@ fn victim(place: Place, fault: Fault) -> io::Result<JoinHandle<u64>> {
     }
 }
 
-/// The same without the sandbox.
+/// The place without the sandbox.
 fn outside(place: Place) -> Place {
     match place {
         Place::Sandbox => Place::Process,
@@ -245,7 +245,7 @@ fn eat_memory() -> u64 {
     eat(usize::MAX)
 }
 
-/// A task: takes more and more memory, up to so many bytes and for 20 s at the most. It returns
+/// A task: takes more and more memory, up to `most` bytes and for 20 s at the most. It returns
 /// only if there was no limit.
 fn eat(most: usize) -> u64 {
     const PIECE: usize = 8 * MIB;

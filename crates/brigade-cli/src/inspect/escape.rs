@@ -15,7 +15,7 @@ pub(crate) fn visible(text: &str) -> String {
     out
 }
 
-/// The same, of bytes that may be no UTF-8.
+/// As [`visible`], of bytes that may be no UTF-8.
 pub(crate) fn visible_bytes(bytes: &[u8]) -> String {
     visible(&String::from_utf8_lossy(bytes))
 }

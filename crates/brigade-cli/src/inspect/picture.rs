@@ -43,7 +43,8 @@ impl<T> Seen<T> {
 pub(crate) struct Picture {
     /// The process that was asked for.
     pub(crate) root: u32,
-    /// It, its descendants, and the fork servers of Brigade with theirs; parents before children.
+    /// The root, its descendants, and the fork servers of Brigade with theirs; parents before
+    /// children.
     pub(crate) processes: Vec<Process>,
     /// Processes outside of these that something leads to.
     pub(crate) outside: Vec<Outside>,
@@ -96,11 +97,11 @@ pub(crate) enum State {
     Stopped,
     /// By a debugger.
     Traced,
-    /// It has ended, and its parent has not collected it.
+    /// The process has ended, and its parent has not collected it.
     Zombie,
     /// A thread of the kernel that has nothing to do.
     Idle,
-    /// It ended while it was looked at.
+    /// The process ended while it was looked at.
     Ended,
     Unknown,
 }
@@ -279,7 +280,7 @@ impl Kind {
 pub(crate) struct End {
     pub(crate) pid: u32,
     pub(crate) descriptors: Vec<u32>,
-    /// It has the region in its address space.
+    /// The process has the region in its address space.
     pub(crate) mapped: bool,
     pub(crate) access: Access,
 }

@@ -2,7 +2,7 @@
 
 use crate::published::{Pool, Published, Worker, age};
 
-/// Workers that are told of; the JSON has all.
+/// Workers that are listed; the JSON has all.
 const WORKERS: usize = 16;
 
 pub(super) fn lines(published: &Published) -> Vec<String> {

@@ -109,7 +109,7 @@ impl ProcDir {
         self.file(path, OFlags::NONBLOCK | OFlags::NOCTTY)
     }
 
-    /// The same file for calls that take a path and no folder.
+    /// The path of this file, for calls that take a path and no folder.
     pub(crate) fn path(&self, path: &str) -> String {
         format!("/proc/self/fd/{}/{path}", self.folder.as_raw_fd())
     }

@@ -14,7 +14,7 @@ pub(crate) struct Mapped {
     pub(crate) size: u64,
     pub(crate) writable: bool,
     pub(crate) readable: bool,
-    /// It is memory, and no file on a disk.
+    /// The region is memory, and no file on a disk.
     pub(crate) is_memory: bool,
 }
 

@@ -15,7 +15,7 @@ use super::escape::visible_bytes;
 pub(crate) struct UnixSocket {
     /// The inode of the other end.
     pub(crate) peer: Option<u32>,
-    /// Its path, or `@` and its abstract name.
+    /// The socket's path, or `@` and its abstract name.
     pub(crate) name: Option<String>,
     pub(crate) listens: bool,
 }

@@ -77,7 +77,7 @@ pub(crate) struct Stats {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Worker {
-    /// Its process, or its thread; 0 if it has none yet.
+    /// The worker's process, or its thread; 0 if it has none yet.
     pub(crate) id: u32,
     pub(crate) state: String,
     pub(crate) task: Option<String>,

@@ -48,7 +48,7 @@ pub(super) enum Next {
 pub(super) struct App {
     pub(super) page: Page,
     pub(super) order: Order,
-    /// Something to be told in the last line.
+    /// A message for the last line.
     pub(super) message: Option<String>,
 }
 

@@ -111,7 +111,7 @@ fn watch_on(screen: &mut Screen, app: &mut App, paint: Paint) -> Result<(), Stri
     }
 }
 
-/// One picture is not waited for longer than so many looks.
+/// How many looks one picture is waited for at most.
 const MOST_LOOKS: u32 = 10;
 
 /// One picture, as text. It looks twice, for what is used between two looks.

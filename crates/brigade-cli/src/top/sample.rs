@@ -15,7 +15,7 @@ use crate::published::{Pool, Published, Reader, Worker, number_inside};
 const FORK_SERVER: &str = "brigade-server";
 /// How long the program may take to answer: the next look comes soon.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Children of others than fork servers are looked for each so many times.
+/// Children of others than fork servers are looked for once in this many times.
 const CHILDREN_EACH: u32 = 5;
 
 /// A program that is watched.

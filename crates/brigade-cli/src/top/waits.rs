@@ -105,7 +105,7 @@ const CALLS: &[(i64, &str, First)] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Running,
-    /// It is in the kernel, and not by a system call: a page fault, say.
+    /// The thread is in the kernel, and not by a system call: a page fault, say.
     None,
     Number(i64, u64),
 }

@@ -1,5 +1,5 @@
-//! In place of `ends`, `send_side`, `receive_side` and `transport::reactor`, where there are no worker
-//! processes: whatever transport is asked for, a channel is a queue in the program's memory.
+//! In place of `ends`, `send_side`, `receive_side` and `transport::reactor`, where there are no
+//! worker processes: whatever transport is asked for, a channel is a queue in the program's memory.
 //!
 //! Messages are encoded and decoded as they are on Linux, so that what arrives, and what is
 //! refused, is the same there and here.

@@ -26,8 +26,8 @@
 //! *The process is forked*: the child has neither the thread nor the parent's futures. It makes
 //! what it needs anew ([`OwnCell`](crate::sys::per_process::OwnCell)).
 //!
-//! The thread has no end of a channel, only a view of its first page: a channel whose last sender is
-//! dropped is disconnected at once.
+//! The thread has no end of a channel, only a view of its first page: a channel whose last sender
+//! is dropped is disconnected at once.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};

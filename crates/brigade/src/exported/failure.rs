@@ -124,8 +124,8 @@ impl Failure {
         })
     }
 
-    /// The [deadline](crate::pool::TaskBuilder::deadline) of a task has passed, so long after it
-    /// was submitted; whether it had begun to run.
+    /// The [deadline](crate::pool::TaskBuilder::deadline) of a task has passed, the time `after`
+    /// it was submitted; whether it had begun to run.
     pub fn deadline(after: Duration, had_begun: bool) -> Failure {
         Failure(FailureKind::TimedOut {
             limit: TimeLimit::Deadline { after, had_begun },

@@ -153,8 +153,8 @@ impl<S: 'static> Actor<S> {
 }
 
 impl<S: 'static> ActorBuilder<S> {
-    /// How often its state may be lost within so long; once more, and each further call is
-    /// [`Closed`](JoinError::Closed).
+    /// How often the actor's state may be lost within the time `within`; once more, and each
+    /// further call is [`Closed`](JoinError::Closed).
     ///
     /// *Default: 3 times within 5 s.*
     pub fn restarts(mut self, most: u64, within: Duration) -> ActorBuilder<S> {

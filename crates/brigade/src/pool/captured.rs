@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Context, Map, Pool};
 use crate::{JoinHandle, Message};
 
-/// A function and the values that it captures, as [`task!`](crate::task!) makes it: `A` is its input,
-/// `R` its result, `C` a tuple of what it captures.
+/// A function and the values that it captures, as [`task!`](crate::task!) makes it: `A` is its
+/// input, `R` its result, `C` a tuple of what it captures.
 ///
 /// What is captured is a [`Context`]: a thread borrows it where it is; to a process it is carried
 /// once, and not with each task. A clone captures the same values.

@@ -80,7 +80,7 @@ impl EventSource {
         event!(TRACE, "submitted", self, task, "task {task} was submitted");
     }
 
-    /// A worker runs a task, which has waited for so long. The host sees that of a process some
+    /// A worker runs a task, which has `waited` for this time. The host sees that of a process some
     /// time after it has begun, a millisecond as a rule.
     pub(super) fn started(self, worker: u64, task: u64, waited: Duration) {
         let kind = self.kind;

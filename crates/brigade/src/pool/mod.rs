@@ -1,8 +1,8 @@
 //! Workers that stay: a [`Pool`] of threads or of processes, one word apart.
 
 // The files:
-// - context: what many tasks borrow; captured: a task and what it captures; scope: tasks that borrow
-//   from the caller's stack
+// - context: what many tasks borrow; captured: a task and what it captures; scope: tasks that
+//   borrow from the caller's stack
 // - builder: configures and starts a pool; config: its options; pool_size: how many workers
 // - task_builder: one task, with options of its own
 // - closing: how a pool ends; map: results in the order of their inputs, or as they come; keyed:

@@ -41,10 +41,10 @@ impl Pool {
     ///   [timeout](crate::PoolBuilder::timeout) does not apply, a handle has no `cancel`, and
     ///   [`abort`](Self::abort) ends what has not begun and waits for what runs.
     /// - **A scope within a scope**, or in a task of the same pool, does not deadlock, whatever the
-    ///   number of workers: a thread that waits in a task is counted as waiting, and another runs in
-    ///   its place. The waiting thread itself runs no other task meanwhile, for it may hold locks
-    ///   that such a task wants. So scopes within scopes take a thread for each level that waits;
-    ///   where a problem is divided until its parts are tiny, use rayon's `join`.
+    ///   number of workers: a thread that waits in a task is counted as waiting, and another runs
+    ///   in its place. The waiting thread itself runs no other task meanwhile, for it may hold
+    ///   locks that such a task wants. So scopes within scopes take a thread for each level that
+    ///   waits; where a problem is divided until its parts are tiny, use rayon's `join`.
     /// - **A panic** is an error of the task's handle; without a handle that is joined it is one of
     ///   the scope. A fault ends the program, as in any thread.
     ///

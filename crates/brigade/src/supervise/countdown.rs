@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 const QUARTERS: u32 = 4;
-/// On a busy machine a wake-up may be so late, and the quarter that it ends counts all the same.
+/// On a busy machine a wake-up may be this late, and the quarter that it ends counts all the same.
 const USUAL: Duration = Duration::from_millis(50);
 /// How many quarters are given back: on a machine that is always late a limit still ends.
 const GIVEN_BACK: u32 = 16;

@@ -2,8 +2,8 @@
 //! nothing to do.
 //!
 //! What makes room notifies them in the order in which they came, as many as there is room for. One
-//! that was notified tries again; another caller may have been faster, and then it is the next to be
-//! notified. A future that is dropped after it was notified notifies the next.
+//! that was notified tries again; another caller may have been faster, and then it is the next to
+//! be notified. A future that is dropped after it was notified notifies the next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -17,10 +17,10 @@ use crate::{JoinHandle, Message, Pool, process, sys};
 /// The bytes of the smallest leak that shows: less is what allocators and lazy tables do.
 const LEAKS_SHOW: u64 = 256 << 10;
 
-/// When it has leaked so much, that is enough.
+/// When the task has leaked this many bytes, that is enough.
 const LEAK_LIMIT: u64 = 128 << 20;
 
-/// Memory is looked at so often while tasks run.
+/// How often memory is looked at while tasks run.
 const LOOKS: usize = 8;
 
 #[derive(Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! How long tasks take, and how many of them are so much work.
+//! How long tasks take, and how many of them make a given amount of work.
 //!
 //! There are three estimates, since three parts see a task's time from different places. The
 //! dispatcher of a pool of processes ([`PrefetchEstimate`]) sees only when results arrive. A pool

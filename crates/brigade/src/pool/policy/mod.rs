@@ -6,8 +6,9 @@
 
 // The files:
 // - keys: which worker has the tasks of which key
-// - estimate: how long tasks take, and how many of them are so much work
-// - queue_and_retries: limits of the queue, of a map's window, of retries, of workers that do not start
+// - estimate: how long tasks take, and how many of them make a given amount of work
+// - queue_and_retries: limits of the queue, of a map's window, of retries, of workers that do not
+//   start
 // - outcome: how a task has ended, as events and numbers say it; run: when it ran
 // - size: how many workers there are where that follows the work
 // - task_options: what one task has otherwise than its pool

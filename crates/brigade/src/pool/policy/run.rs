@@ -29,6 +29,6 @@ pub(in crate::pool) struct TaskRun {
 pub(in crate::pool) enum RunTimes {
     /// From when to when, by CLOCK_MONOTONIC in nanoseconds: what the worker says.
     Told(u64, u64),
-    /// For so long, until now: what the host has seen.
+    /// How long, until now: what the host has seen.
     Seen(Duration),
 }

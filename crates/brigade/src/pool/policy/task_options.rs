@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::JoinHandle;
 
-/// A timeout of so much is none: no clock says when it ends.
+/// A timeout of this length is none: no clock says when it ends.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What one task has otherwise than its pool. `I`: what a moment is, as the pool has it.

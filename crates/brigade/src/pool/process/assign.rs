@@ -19,7 +19,7 @@ use crate::worker::process::host::events::EventSource;
 /// it has.
 const CONCENTRATED: usize = 4;
 
-/// A worker that has not ended a task for so long, while tasks are tiny, runs something else; or
+/// A worker that has not ended a task for this time, while tasks are tiny, runs something else; or
 /// has no processor.
 const STALLED_AFTER: Duration = Duration::from_millis(1);
 

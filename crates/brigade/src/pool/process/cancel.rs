@@ -251,7 +251,8 @@ impl Dispatcher {
         }
     }
 
-    /// For so long, until now, this program could not run: no task's time is over because of that.
+    /// This program could not run for the time `missed`, until now: no task's time is over because
+    /// of that.
     pub(super) fn give_time_back(&mut self, missed: Duration, now: Instant) {
         if !missed.is_zero() {
             self.workers

@@ -125,7 +125,7 @@ pub(super) enum Drawing {
 /// What happened, for the subscribers.
 pub(super) enum TraceEvent {
     Submitted(u64, u32),
-    /// A worker runs a task, which has waited so long.
+    /// A worker runs a task, which has waited for this time.
     Started(u32, u64, Duration),
     /// A worker was given a task that another had not begun.
     Moved {

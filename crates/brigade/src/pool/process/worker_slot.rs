@@ -186,8 +186,9 @@ impl WorkerSlot {
         first.map_or(pool, |task| task.time_limit(pool))
     }
 
-    /// When the time is over of the first of its tasks: so long it may run, and so long its
-    /// worker may be stopped meanwhile, at a time. `None`: that one has ended, or is being ended.
+    /// When the time is over of the first of the slot's tasks: it may run for `timeout`, and its
+    /// worker may be stopped meanwhile for as long, at a time. `None`: that one has ended, or is
+    /// being ended.
     pub(super) fn over_at(&self, timeout: Duration) -> Option<Instant> {
         let is_running = self.is_ready() && self.pending_reply.is_none();
         is_running.then(|| match self.stopped {

@@ -21,7 +21,7 @@ use crate::{JoinError, Message};
 const BATCHES_AHEAD: usize = 8;
 /// How many inputs are read while a result is ready.
 const READ_WHILE_READY: usize = 2;
-/// When there was no result for so long, the iterator takes those that lie in running batches.
+/// When there was no result for this time, the iterator takes those that lie in running batches.
 const POLL_DELAY: Duration = Duration::from_micros(200);
 /// As the delay above, where the iterator sleeps for the results of as much work as [`WAKE_TIME`].
 const LONG_DELAY: Duration = WAKE_TIME.saturating_mul(2);

@@ -206,7 +206,8 @@ impl<A, R> MapJob<A, R> {
         self.push_results(done);
     }
 
-    /// The tasks of a batch took so long on average: adapts the size of the next batches.
+    /// The tasks of a batch took `each` nanoseconds on average: adapts the size of the next
+    /// batches.
     pub(super) fn adapt_batch_size(&self, state: &mut MapJobState<A, R>, each: u64) {
         let each = each as f64;
         let task_time = match state.task_time {

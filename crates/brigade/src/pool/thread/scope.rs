@@ -153,12 +153,13 @@ impl<'scope> PoolScope<'scope, '_> {
             submission,
         });
         let count = self.state.begin();
-        // SAFETY: only the lifetime changes, from `'scope` to `'static`. What the body borrows lives
-        // for `'scope`. This scope was made by the function `scope`, as all are, and `f` there works
-        // for any `'scope`: also for one that ends when that function returns or unwinds. It does
-        // neither before the count is 0. One of that count is `count`, which lies beside the body
-        // and is dropped after it: `QueuedBody` has the order of its fields for where both are
-        // dropped together, and `use_up` for where they are not, also where that unwinds.
+        // SAFETY: only the lifetime changes, from `'scope` to `'static`. What the body borrows
+        // lives for `'scope`. This scope was made by the function `scope`, as all are, and `f`
+        // there works for any `'scope`: also for one that ends when that function returns or
+        // unwinds. It does neither before the count is 0. One of that count is `count`, which lies
+        // beside the body and is dropped after it: `QueuedBody` has the order of its fields for
+        // where both are dropped together, and `use_up` for where they are not, also where that
+        // unwinds.
         let body = unsafe { std::mem::transmute::<Box<dyn Body + 'scope>, Box<dyn Body>>(body) };
         let task = Arc::new(ScopedTask {
             queued: Mutex::new(Some(QueuedBody { body, count })),

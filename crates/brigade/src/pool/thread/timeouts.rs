@@ -276,7 +276,7 @@ fn given_back(given: &TimeGivenBack, thread: u64, began: u64) -> u64 {
     entry.map_or(0, |g| g.2)
 }
 
-/// Nothing could run for so long, until `now`.
+/// Nothing could run for `missed` nanoseconds, until `now`.
 fn give_back(pool: &ThreadPool, given: &mut TimeGivenBack, missed: u64, now: u64) {
     let running = pool.live_workers().into_iter().filter_map(|worker| {
         let began = worker.task_began.load(Ordering::Relaxed);

@@ -265,8 +265,8 @@ impl WorkerThread {
         self.busy_since.store(now, Ordering::Relaxed);
     }
 
-    /// A task begins, which may run for so long. Returns when, by the pool's clock, if tasks have a
-    /// timeout or the pool has a timeline; else 0.
+    /// A task begins, which may run for the time `limit`. Returns when, by the pool's clock, if
+    /// tasks have a timeout or the pool has a timeline; else 0.
     pub(super) fn task_started(&self, limit: Option<Duration>) -> u64 {
         super::counters::add_unshared(&self.counters.begun, 1);
         let Some(monitor) = self.pool.timeout_monitor.get() else {

@@ -357,33 +357,35 @@ impl Builder {
     /// this level, go to the program's subscriber, with the span of the task as their parent.
     ///
     /// **The span** is called `task` (target `brigade::task`, level `INFO`) and has the task's
-    /// `name`, the `worker`'s process id, the `kind`, and in a pool the numbers of the `pool` and of
-    /// the `task`, as its [events](crate::Pool#events) have them. It lies within the span in which
-    /// the task was submitted, and is opened when the first event comes: a task that tells nothing
-    /// has none. Where the subscriber does not want it, events lie in the span of the submission
-    /// itself. The subscriber is the one that was the default where the task was submitted. What a
-    /// worker tells outside of its tasks, in its initializer, lies in a span `worker`.
+    /// `name`, the `worker`'s process id, the `kind`, and in a pool the numbers of the `pool` and
+    /// of the `task`, as its [events](crate::Pool#events) have them. It lies within the span in
+    /// which the task was submitted, and is opened when the first event comes: a task that tells
+    /// nothing has none. Where the subscriber does not want it, events lie in the span of the
+    /// submission itself. The subscriber is the one that was the default where the task was
+    /// submitted. What a worker tells outside of its tasks, in its initializer, lies in a span
+    /// `worker`.
     ///
     /// **An event** arrives as it was, with its level, target, module, file, line and fields
-    /// (numbers, truth values and texts; anything else as the text that it is displayed as). What is
-    /// longer than 8 KiB in all is cut, and ends with `…`; a thirty-first field is left out. The
+    /// (numbers, truth values and texts; anything else as the text that it is displayed as). What
+    /// is longer than 8 KiB in all is cut, and ends with `…`; a thirty-first field is left out. The
     /// spans that the *worker* has opened are no spans of the program's: their names and fields are
     /// a text in the field `worker.spans`, `outer{file="a.png"}:inner`. A record of `log` is an
     /// event with its target, level and message.
     ///
     /// **When.** A thread of the program's, `brigade-events`, tells them as they come, those of one
-    /// worker in order; their time is that of the telling. What a task has sent before it crashed is
-    /// told as well. A handle that is joined may return earlier; that of [`spawn`](Self::spawn), and
-    /// the end of a pool, wait for it: for one second, and for five, if the subscriber is slow.
+    /// worker in order; their time is that of the telling. What a task has sent before it crashed
+    /// is told as well. A handle that is joined may return earlier; that of [`spawn`](Self::spawn),
+    /// and the end of a pool, wait for it: for one second, and for five, if the subscriber is slow.
     ///
     /// **A task does not wait.** What is more than some hundreds of events ahead of the subscriber
-    /// is dropped, and a `WARN` (target `brigade::process`) says how many were. Those above the level
-    /// cost the worker what a disabled event costs anywhere: a comparison.
+    /// is dropped, and a `WARN` (target `brigade::process`) says how many were. Those above the
+    /// level cost the worker what a disabled event costs anywhere: a comparison.
     ///
     /// **A worker that sets a subscriber, or a logger, of its own**, in
-    /// [`init_with`](crate::init_with()) or its initializer, keeps that, and sends nothing it takes;
-    /// a `DEBUG` event says so; [`forward_event`] is what such a subscriber can call. Sockets are one more descriptor in the program for each worker. A
-    /// hostile worker can tell anything, in bounded memory, as events of its own tasks.
+    /// [`init_with`](crate::init_with()) or its initializer, keeps that, and sends nothing it
+    /// takes; a `DEBUG` event says so; [`forward_event`] is what such a subscriber can call.
+    /// Sockets are one more descriptor in the program for each worker. A hostile worker can tell
+    /// anything, in bounded memory, as events of its own tasks.
     ///
     /// *Default: [`LevelFilter::OFF`](tracing::level_filters::LevelFilter::OFF), none.*
     ///

@@ -153,7 +153,7 @@ impl ExitTable {
         unsafe { self.mapping.at().add(STOPS_AT).cast().as_ref() }
     }
 
-    /// The fork server: a worker was stopped, or goes on, having `stood` for so long.
+    /// The fork server: a worker was stopped, or goes on after it `stood` for this time.
     pub(crate) fn note_stop(&self, slot: u32, stopped: bool, stood: Duration) {
         let entry = self.slot(slot);
         let nanos = u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX);

@@ -30,7 +30,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// No turn of the listener takes longer, unless it is held up.
 const TURN: Duration = Duration::from_millis(20);
 
-/// No timer is so late, unless there is no processor for the listener.
+/// No timer is this late, unless there is no processor for the listener.
 const LATE: Duration = Duration::from_millis(2);
 
 impl ForkServerClient {

@@ -9,8 +9,8 @@
 //!
 //! A pool stays with the fork server of its building, so that all its workers are alike. It makes a
 //! worker for it later only if the thread that looks after the pool then could give itself all that
-//! the worker will have ([`may_make_more`](ForkServerClient::may_make_more)): no worker begins with more
-//! than the program has at that time.
+//! the worker will have ([`may_make_more`](ForkServerClient::may_make_more)): no worker begins with
+//! more than the program has at that time.
 
 use std::io;
 use std::sync::{Arc, PoisonError};

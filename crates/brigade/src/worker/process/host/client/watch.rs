@@ -40,9 +40,9 @@ pub(super) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The most that the time between two looks counts: where it was longer, this program was stopped,
 /// and the fork server is not blamed for the rest.
 const MAX_COUNTED_PAUSE: Duration = Duration::from_millis(1500);
-/// After so long without an answer the host ends workers in its place.
+/// After this time without an answer the host ends workers in its place.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// After so long without an answer it is killed.
+/// After this time without an answer the fork server is killed.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// When it is looked, for the first time, whether a worker that is to be ended has.
 const FIRST_CHECK: Duration = Duration::from_millis(50);
@@ -141,7 +141,7 @@ impl ForkServerClient {
         }
     }
 
-    /// Has the listener look, `after` so long at the latest.
+    /// Has the listener look when the time `after` has passed, at the latest.
     fn look_at(&self, state: &mut ClientState, now: Instant, after: Duration) {
         let at = now + after;
         if state.watch.due.is_some_and(|due| due <= at) {

@@ -2,10 +2,10 @@
 //!
 //! Each worker that is to send its events has a socket of its own (`ipc/events.rs` has the frames).
 //! One thread, `brigade-events`, reads them all (`reader`), finds out which task an event is of
-//! (`source`), makes a callsite of the place that it comes from (`places`), and tells the subscriber
-//! (`tell`), under the span of the task. The subscriber is code of the program's: it runs on this
-//! thread, under no lock, and may take its time; a worker does not wait for it, but drops what its
-//! socket has no room for.
+//! (`source`), makes a callsite of the place that it comes from (`places`), and tells the
+//! subscriber (`tell`), under the span of the task. The subscriber is code of the program's: it
+//! runs on this thread, under no lock, and may take its time; a worker does not wait for it, but
+//! drops what its socket has no room for.
 //!
 //! Problem: a task has ended when its worker has replied, and the span of a task that has ended is
 //! to be closed; but what it has sent may not have been read yet. What is sent before the reply is
@@ -123,8 +123,8 @@ impl Forwarding {
     }
 }
 
-/// Waits until what workers have sent before this call was told, but no longer than so long. Not on
-/// the thread that tells it.
+/// Waits until what workers have sent before this call has reached the subscriber, for `most` at
+/// the longest. Not on the thread that hands it on.
 pub(crate) fn wait_until_told(most: Duration) {
     if let Ok(reader) = Reader::get() {
         reader.sweep_now(most);

@@ -120,7 +120,7 @@ impl Reader {
         }
     }
 
-    /// Has a sweep made, and waits for it, but no longer than so long.
+    /// Has a sweep made, and waits for it, for `most` at the longest.
     pub(super) fn sweep_now(&self, most: Duration) {
         let mut sweeps = lock(&self.sweeps);
         if sweeps.thread == Some(std::thread::current().id()) {
