@@ -266,7 +266,7 @@
 //! | `brigade-publish` | [`publish`](publish()): it sleeps until a reader asks | with the program |
 //! | `brigade-pool`, or the pool's [name](PoolBuilder::name) | a pool of threads, one for each worker | with the pool |
 //! | `brigade-timeouts` | a pool of threads with timeouts or deadlines | with the pool |
-//! | `brigade-super` | each [`Supervisor`] | with it |
+//! | `brigade-super` | each [`Supervisor`](supervise::Supervisor) | with it |
 //! | `brigade-ends` | a pool that is awaited, or dropped by a thread of ours, while it ends | when the pool has ended |
 //!
 //! # What it does not do

@@ -22,6 +22,9 @@ use crate::task::name::TaskName;
 /// It is [`std::thread::scope`], with errors as this crate's: a panic in a thread is a
 /// [`JoinError`] with message, place and backtrace.
 ///
+/// [`Pool::scope`](crate::Pool::scope) is the same in the threads of a pool, which are there
+/// already.
+///
 /// What a thread borrows need not be a [`Message`](crate::Message), for nothing is carried. A
 /// process has no such scope: it sees nothing of the program's memory but [`Shared`](crate::Shared)
 /// regions.
