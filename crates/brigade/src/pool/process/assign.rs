@@ -17,7 +17,7 @@ use crate::worker::process::host::events::EventSource;
 
 /// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that
 /// it has.
-const CONCENTRATED: usize = 4;
+const MAX_BUSY_TRIED: usize = 4;
 
 /// A worker that has not ended a task for this time, while tasks are tiny, runs something else; or
 /// has no processor.
@@ -68,7 +68,7 @@ impl Dispatcher {
         if self.workers.idle().is_empty() {
             return;
         }
-        for at in 0..self.workers.busy().len().min(CONCENTRATED) {
+        for at in 0..self.workers.busy().len().min(MAX_BUSY_TRIED) {
             if self.queue.is_empty() || self.front_is_for_an_empty_worker() {
                 return;
             }
@@ -138,7 +138,7 @@ impl Dispatcher {
         }
         let bytes = new.input.len();
         new.number = self.next_number;
-        for at in 0..self.workers.busy().len().min(CONCENTRATED) {
+        for at in 0..self.workers.busy().len().min(MAX_BUSY_TRIED) {
             let i = self.workers.busy()[at];
             let slot = &self.workers[i];
             if slot.assigned.count() >= enough || !slot.has_room() || slot.seems_held_up(now) {

@@ -131,7 +131,7 @@ impl Service for Only<'_> {
     }
 
     fn has_lost_fork_server(&self) -> bool {
-        self.0.stderr_count.has_lost_fork_server()
+        self.0.has_lost_fork_server()
     }
 
     fn send_descriptors(&mut self, descriptors: &[OwnedFd]) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use super::streams::Marks;
 use super::warm_up::warm_up;
 use crate::sys::fds::Pinned;
+use crate::sys::last_word;
 use crate::worker::process::ipc::mailbox::{Mailbox, WorkerRings};
 use crate::worker::process::ipc::reply::Reply;
 use crate::worker::process::ipc::stderr_count::StderrCount;
@@ -60,6 +61,12 @@ impl Worker {
         // Written where the first reply will be, and never published.
         let _ = Reply::Returned(&[0; 64]).push(&mut WorkerRings::new(self.mailbox).replies);
         let _ = (self.mailbox.wants_events(), self.wake_socket.get());
+    }
+
+    /// Whether the fork server has ended: then this worker is about to be killed.
+    #[inline]
+    pub(in crate::worker::process) fn has_lost_fork_server(&self) -> bool {
+        last_word::is_left(self.stderr_count.last_word())
     }
 
     pub(in crate::worker::process) fn fd_socket(&self) -> io::Result<BorrowedFd<'_>> {

@@ -329,7 +329,7 @@ impl Service for OneOfMany<'_> {
 
     #[inline(always)]
     fn has_lost_fork_server(&self) -> bool {
-        self.worker.stderr_count.has_lost_fork_server()
+        self.worker.has_lost_fork_server()
     }
 
     /// When there is room.

@@ -161,10 +161,10 @@ impl StderrCount {
         })
     }
 
-    /// Whether the fork server has ended: then this worker is about to be killed.
+    /// The word that the kernel marks when the fork server ends.
     #[inline]
-    pub(crate) fn has_lost_fork_server(self) -> bool {
-        last_word::is_left(self.last_word)
+    pub(crate) fn last_word(self) -> &'static AtomicU32 {
+        self.last_word
     }
 
     /// How many bytes were ever written to this pipe. `None`: that cannot be found out now.
