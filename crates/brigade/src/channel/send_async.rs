@@ -76,8 +76,8 @@ impl<T> SendAsync<T> {
         self.message.take()
     }
 
-    /// This future waits no longer. `sent`: it has used the room that it was notified of, if it was.
-    /// `is_gone`: it has found the receiver gone.
+    /// This future waits no longer. `sent`: it has used the room that it was notified of, if it
+    /// was. `is_gone`: it has found the receiver gone.
     fn leave(&mut self, sent: bool, is_gone: bool) {
         // In a fork of the program the lock may be held by a thread that is not there.
         let waiting = self.waiting.take();

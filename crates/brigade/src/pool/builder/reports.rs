@@ -52,16 +52,17 @@ impl PoolBuilder {
     }
 
     /// The pool's threads may be asked where they are: then a task that runs over its time tells
-    /// where it was stuck ([`Timeout::backtrace`](crate::Timeout::backtrace)), and [`Pool::stacks`]
-    /// has the stacks of threads. For processes that is always so, and this does nothing.
+    /// where it was stuck ([`Timeout::backtrace`](crate::Timeout::backtrace)), and
+    /// [`Pool::stacks`](crate::Pool::stacks) has the stacks of threads. For processes that is
+    /// always so, and this does nothing.
     ///
     /// A thread is asked by a signal, `SIGRTMAX-9`: this is the only case in which the library has
     /// a signal handler in the program. It stays when the pool is gone. It runs on the thread's own
     /// stack, of which it needs some 8 KiB, more where the processor has large registers: a task
     /// that is about to use up its stack overflows it then. What is said of interrupted system
-    /// calls under [`Pool::stacks`] holds for threads too. Code that was not made by a compiler
-    /// that describes its frames (a just-in-time compiler, assembly) must leave the stack such that
-    /// it can be walked.
+    /// calls under [`Pool::stacks`](crate::Pool::stacks) holds for threads too. Code that was not
+    /// made by a compiler that describes its frames (a just-in-time compiler, assembly) must leave
+    /// the stack such that it can be walked.
     ///
     /// *Default: `false`.*
     ///
@@ -104,7 +105,7 @@ impl PoolBuilder {
     /// What tasks tell by [`tracing`](https://docs.rs/tracing) lies in the span of the task, which
     /// lies in the span in which that was submitted; and what those in processes tell up to this
     /// level, also by the crate `log`, goes to the program's subscriber:
-    /// [`process::Builder::forward_tracing`] says how, and what it is that arrives.
+    /// [`process::Builder::forward_tracing`](crate::process::Builder::forward_tracing) says how, and what it is that arrives.
     ///
     /// In a thread a task's events are the program's own, whatever their level. There the span is
     /// opened for each task, and the task runs within it.

@@ -423,8 +423,8 @@ impl<R> Drop for TaskEnd<R> {
         if matches!(result, Some(Err(JoinError::Panicked(_)))) {
             self.scope.has_panicked.store(true, Ordering::Relaxed);
         }
-        // Of a result that nothing takes: its destructor may run in the thread that drops the handle
-        // as well as in the task's, and must panic in neither.
+        // Of a result that nothing takes: its destructor may run in the thread that drops the
+        // handle as well as in the task's, and must panic in neither.
         contained(|| drop(result));
     }
 }

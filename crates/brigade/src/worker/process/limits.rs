@@ -23,8 +23,8 @@ impl Builder {
     /// By a control group, where the program may make any. Elsewhere it is a limit of the address
     /// space that each process may take beyond what it began with (setrlimit(2), `RLIMIT_AS`),
     /// where an allocation fails that is over it; and what the worker has with its children,
-    /// without files in memory, is looked at every 20 to 320 ms. Which of them, [`limited_by`](super::limited_by)
-    /// tells.
+    /// without files in memory, is looked at every 20 to 320 ms. Which of them,
+    /// [`limited_by`](super::limited_by) tells.
     ///
     /// *Default: no limit of its own.*
     pub fn memory_limit(mut self, bytes: u64) -> Builder {
