@@ -124,7 +124,7 @@ pub fn run_encoded<A: Message, R: Message>(
     exported::encode(&task(value)).map_err(|e| format!("its result {e}"))
 }
 
-/// The same, as a later run of the task: [`attempt`](crate::attempt()) says so meanwhile.
+/// Runs the task as a later run of it: [`attempt`](crate::attempt()) says so meanwhile.
 #[doc(hidden)]
 pub fn run_repeated<A: Message, R: Message>(
     task: fn(A) -> R,

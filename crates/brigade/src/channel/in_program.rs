@@ -56,7 +56,7 @@ struct Queue {
     arrived: Condvar,
     /// Told of each message that was received, and when the receiver is gone.
     room: Condvar,
-    /// The same for futures.
+    /// Futures that wait for room.
     room_waiters: FutureWaiters,
 }
 

@@ -132,7 +132,8 @@ impl AwaitedRoom {
 struct RoomThread {
     /// Changes when it has to look.
     called: AtomicU32,
-    /// It looks again within a tick, and as soon as a word changes of the channels that it has.
+    /// The thread looks again within a tick, and as soon as a word changes of the channels that it
+    /// has.
     ticks: AtomicBool,
     rooms: Mutex<Vec<Arc<AwaitedRoom>>>,
 }

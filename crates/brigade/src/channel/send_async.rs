@@ -34,7 +34,7 @@ struct EncodedMessage {
     unsent: Unsent,
 }
 
-/// It has waited.
+/// The place of a future that has waited.
 struct Waiting {
     waiter: Arc<FutureWaiter>,
     /// The process in which it did. A fork of that has a copy, for which nothing was made.

@@ -25,7 +25,8 @@ use crate::transport::{
 /// its message, or for being dead.
 const LOCK_LIMIT: Duration = Duration::from_millis(50);
 
-/// The same for a future, which holds up all that its executor's thread runs, and tries again.
+/// As [`LOCK_LIMIT`], for a future, which holds up all that its executor's thread runs, and tries
+/// again.
 const POLL_LOCK_LIMIT: Duration = Duration::from_millis(1);
 
 /// How often a sender asks the kernel whether the receiver is still there, though nothing has told

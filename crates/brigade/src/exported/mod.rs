@@ -127,9 +127,9 @@ impl Exported {
         self.0.run
     }
 
-    /// The same, for a task that was run before, elsewhere: it takes the number of the run, counted
-    /// from 1, with the input, and the task is told by [`attempt`](crate::attempt()). Runs of the
-    /// pool that this is submitted to are added.
+    /// As [`encoded`](Self::encoded), for a task that was run before, elsewhere: it takes the
+    /// number of the run, counted from 1, with the input, and [`attempt`](crate::attempt()) tells
+    /// the task. Runs of the pool that this is submitted to are added.
     pub fn encoded_run(&self) -> EncodedRun {
         self.0.run_again
     }

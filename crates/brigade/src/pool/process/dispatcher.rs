@@ -61,7 +61,7 @@ pub(super) struct Dispatcher {
     pub(super) aborting: bool,
     /// A subscriber listens to what happens to each task, or a timeline shows it.
     pub(super) is_heard: bool,
-    /// The same, or what each task's end is told to beside its caller.
+    /// That, or something beside the caller gets each task's end.
     pub(super) is_traced: bool,
     pub(super) next_number: u64,
     pub(super) reply_buf: Vec<u8>,

@@ -71,7 +71,7 @@ impl TaskSpans {
         Submission::here()
     }
 
-    /// The pool has accepted so many tasks. Called under its lock.
+    /// The pool has accepted `count` tasks. Called under its lock.
     pub(super) fn accepted(
         &self,
         first: u64,

@@ -265,8 +265,9 @@ impl Builder {
         self
     }
 
-    /// Its events of [`tracing`](https://docs.rs/tracing), and its records of the crate `log`, up to
-    /// this level, go to the program's subscriber, with the span of the task as their parent.
+    /// The process's events of [`tracing`](https://docs.rs/tracing), and its records of the crate
+    /// `log`, up to this level, go to the program's subscriber, with the span of the task as their
+    /// parent.
     ///
     /// **The span** is called `task` (target `brigade::task`, level `INFO`) and has the task's
     /// `name`, the `worker`'s process id, the `kind`, and in a pool the numbers of the `pool` and

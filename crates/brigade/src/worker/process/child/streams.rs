@@ -49,7 +49,7 @@ fn write_all(stream: BorrowedFd<'_>, mark: &[u8]) {
 #[derive(Debug, Default)]
 pub(super) struct Adopted {
     pub(super) marks: Marks,
-    /// The memory file of a value that the worker is told at its start.
+    /// The memory file of a value that belongs to the worker's setup.
     pub(super) value: Option<OwnedFd>,
     /// The socket that its events go to, and up to which level.
     pub(super) events: Option<(OwnedFd, u8)>,

@@ -71,7 +71,7 @@ impl GivenStreams {
         })
     }
 
-    /// What the fork server gets of it, and what goes with that; `None`: nothing.
+    /// What the fork server gets of these streams, and what goes with that; `None`: nothing.
     pub(crate) fn to_send(&self) -> io::Result<Option<SentRoutes>> {
         let Some(inner) = &self.0 else {
             return Ok(None);

@@ -35,7 +35,7 @@ const CUT: &str = "…";
 /// How a frame begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Head<'a> {
-    /// Its values follow.
+    /// The values of an event follow.
     Event {
         task: Option<u32>,
         place: &'a [u8],
@@ -199,7 +199,7 @@ fn prefix(text: &str, most: usize) -> &str {
     &text[..floor_char_boundary(text, most)]
 }
 
-/// A text that takes no more than so many bytes, however much is written into it: what comes after
+/// A text of bounded length in bytes, however much is written into it: what comes after
 /// that costs no memory, and an honest `Debug` stops.
 #[derive(Debug)]
 pub(crate) struct Bounded {
@@ -295,7 +295,8 @@ pub(crate) fn read_place(bytes: &[u8]) -> Option<(Place<'_>, Vec<&str>)> {
 }
 
 impl<'a> EventFrame<'a> {
-    /// Its values, each with the index of its field. It ends where what follows makes no sense.
+    /// The event's values, each with the index of its field. They end where what follows makes no
+    /// sense.
     pub(crate) fn values(&self) -> impl Iterator<Item = (usize, FieldValue<'a>)> + use<'a> {
         let mut rest = self.values;
         let next = move || {

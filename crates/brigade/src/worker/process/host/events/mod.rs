@@ -54,7 +54,7 @@ pub(crate) trait Spans: Send + Sync {
     /// Takes the tasks that have ended, for [`close`](Self::close).
     fn take_ended(&self) -> Vec<u64>;
 
-    /// All that these tasks have sent was told.
+    /// The subscriber has all that these tasks have sent.
     fn close(&self, ended: Vec<u64>);
 }
 

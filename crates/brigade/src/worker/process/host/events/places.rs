@@ -18,7 +18,7 @@ use tracing_core::metadata::Kind;
 
 use crate::worker::process::ipc::events::{self, Place};
 
-/// So many places have a callsite of their own. Each takes a few hundred bytes, 5 KiB at the most.
+/// How many places have a callsite of their own. Each takes a few hundred bytes, 5 KiB at the most.
 const MAX_PLACES: usize = 2048;
 
 /// The field that says which spans of the worker an event was in.
@@ -84,7 +84,7 @@ impl RemoteCallsite {
         self.interest.load(Ordering::Relaxed) != NEVER
     }
 
-    /// It stands for any place: that is among its fields.
+    /// Whether this callsite stands for any place: that is among its fields.
     pub(super) fn is_shared(&self) -> bool {
         self.is_shared
     }

@@ -53,7 +53,7 @@ struct Sweeps {
     made: u64,
     /// The thread that reads, which does not wait for itself.
     thread: Option<std::thread::ThreadId>,
-    /// It cannot read any more.
+    /// The thread cannot read any more.
     has_ended: bool,
 }
 
@@ -197,7 +197,7 @@ impl Reader {
         contained(|| drop(watched));
     }
 
-    /// Reads so many frames of a worker, and tells them.
+    /// Reads at most `most` frames of a worker, and hands their events to the subscriber.
     fn read(&self, key: u64, most: usize, hand: &mut Hand) {
         let Some(source) = lock(&self.sources).get(&key).map(Arc::clone) else {
             return;

@@ -19,9 +19,9 @@ pub(crate) struct EventSource {
     mailbox: Arc<Mailbox>,
     spans: Arc<dyn Spans>,
     runs: Mutex<Runs>,
-    /// How many events the worker had lost when that was told last.
+    /// How many events the worker had lost when that was reported last.
     told_lost: AtomicU32,
-    /// It was told that the worker sends what makes no sense.
+    /// An event has reported that the worker sends what makes no sense.
     told_nonsense: AtomicBool,
 }
 
@@ -37,7 +37,7 @@ impl std::fmt::Debug for EventSource {
 /// What was read of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// So many bytes of one frame, or more than the buffer has.
+    /// The bytes of one frame, or a number of more than the buffer has.
     Frame(usize),
     Nothing,
     /// No process has the other end any more.
@@ -62,7 +62,7 @@ impl EventSource {
         }
     }
 
-    /// The worker was given so many tasks: the first is the one of this number among all that it
+    /// The worker was given `count` tasks: the first is the one of this number among all that it
     /// was given, counted from 0 in 32 bits that wrap, and `task` in its pool. The worker does not
     /// see them before this is known.
     pub(crate) fn gave(&self, position: u32, count: u32, task: u64) {
@@ -121,7 +121,7 @@ impl EventSource {
         now.wrapping_sub(self.told_lost.swap(now, Ordering::Relaxed))
     }
 
-    /// It has sent what makes no sense. `true`: for the first time.
+    /// The worker has sent what makes no sense. `true`: for the first time.
     pub(super) fn is_first_nonsense(&self) -> bool {
         !self.told_nonsense.swap(true, Ordering::Relaxed)
     }
@@ -141,8 +141,8 @@ struct Run {
     task: u64,
 }
 
-/// Which tasks a worker was given. Of so many only that some have ended long ago: the first are
-/// forgotten.
+/// Which tasks a worker was given. Where there are enough of them that some have ended long ago,
+/// the first are forgotten.
 #[derive(Debug, Default)]
 struct Runs(VecDeque<Run>);
 

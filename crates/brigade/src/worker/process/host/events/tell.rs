@@ -74,7 +74,7 @@ fn dispatch_event(
     dispatch.event(&Event::new_child_of(span.parent(), metadata, &values));
 }
 
-/// What the worker has lost since that was told last.
+/// Reports what the worker has lost since the last report.
 pub(super) fn tell_lost(source: &EventSource) {
     let lost = source.lost();
     if lost == 0 {
@@ -126,7 +126,7 @@ fn tell_keeps(source: &EventSource, keeps: Keeps) {
     });
 }
 
-/// A value that is told.
+/// A value for the subscriber.
 enum Held<'a> {
     Bool(bool),
     I64(i64),
@@ -166,7 +166,7 @@ impl<'a> Held<'a> {
     }
 }
 
-/// What is told of an event whose place has no callsite of its own.
+/// What the subscriber gets of an event whose place has no callsite of its own.
 #[derive(Default)]
 struct SharedTexts<'a> {
     message: Option<FieldValue<'a>>,

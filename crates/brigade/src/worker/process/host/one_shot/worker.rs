@@ -38,7 +38,7 @@ pub(super) struct OneShotWorker {
     pub(super) held: Option<HeldEnd>,
     /// The worker's only reply was taken.
     pub(super) replied: bool,
-    /// It sends its events.
+    /// The worker sends its events.
     pub(super) forwards: bool,
 }
 
