@@ -266,6 +266,7 @@ impl SendSide {
     }
 
     /// Puts the frame; or says what is full.
+    #[inline(always)]
     fn try_put(
         &self,
         mut frame: OutgoingFrame<'_>,

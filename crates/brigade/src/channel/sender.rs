@@ -186,11 +186,13 @@ impl<T: Message> Sender<T> {
 }
 
 /// Where this thread's next message is encoded.
+#[inline(always)]
 pub(super) fn take_scratch() -> Vec<u8> {
     // In a destructor of the thread's own it may be gone already.
     SCRATCH.try_with(Cell::take).unwrap_or_default()
 }
 
+#[inline(always)]
 pub(super) fn give_scratch_back(scratch: Vec<u8>) {
     if scratch.capacity() <= SCRATCH_KEPT {
         // The same: then it is dropped.
@@ -200,6 +202,7 @@ pub(super) fn give_scratch_back(scratch: Vec<u8>) {
 
 /// Has the side remember why a message was not sent; the receiver is gone or as good as gone for
 /// it.
+#[inline(always)]
 pub(super) fn note_fault<T, R>(
     side: &SendSide,
     sent: Result<R, NotAccepted>,
