@@ -4,6 +4,9 @@
 
 use std::fs;
 use std::io;
+use std::time::Instant;
+
+use crate::wait::LIMIT;
 
 /// Ids of a process's children, ended ones that were not reaped included.
 pub fn children(pid: u32) -> io::Result<Vec<u32>> {
@@ -109,7 +112,7 @@ pub fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
             continue;
         };
         // What ends while we look, or is not ours to read, is none of those.
-        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
+        let Ok(environment) = environment(pid) else {
             continue;
         };
         if environment
@@ -120,6 +123,41 @@ pub fn with_variable(key: &str, value: &str) -> io::Result<Vec<u32>> {
         }
     }
     Ok(found)
+}
+
+/// The environment that a process was started with. One that is just becoming another program has
+/// none for a moment, when whoever waits for that may have gone on already (vfork(2)): then this
+/// waits.
+pub fn environment(pid: u32) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + LIMIT;
+    let read = || fs::read(format!("/proc/{pid}/environ"));
+    loop {
+        let environment = read()?;
+        if !environment.is_empty() {
+            return Ok(environment);
+        }
+        if !is_starting(pid)? {
+            // It has started meanwhile, or it has none.
+            return read();
+        }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process has a program, and not its environment yet.
+fn is_starting(pid: u32) -> io::Result<bool> {
+    // The 51st field of all, of which two are cut off: where the environment ends.
+    const ENVIRONMENT_ENDS: usize = 51 - 3;
+    let stat = stat(pid)?;
+    let ended = stat
+        .first()
+        .is_some_and(|state| state == "Z" || state == "X");
+    let ends_nowhere = stat.get(ENVIRONMENT_ENDS).is_some_and(|at| at == "0");
+    // The kernel's own threads have no program; and of another user's it is not told.
+    Ok(!ended && ends_nowhere && fs::read_link(format!("/proc/{pid}/exe")).is_ok())
 }
 
 /// What each descriptor of a process refers to.
@@ -139,6 +177,20 @@ pub fn descriptors(pid: u32) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_is_just_started_has_its_environment() {
+        for turn in 0..300 {
+            let mut child = std::process::Command::new("/bin/cat")
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .expect("cat starts");
+            let environment = environment(child.id()).expect("it lives");
+            assert!(!environment.is_empty(), "turn {turn}");
+            drop(child.stdin.take());
+            child.wait().expect("cat ends");
+        }
+    }
 
     #[test]
     fn this_process_is_as_it_is() {
