@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use brigade::pool::{StatePool, TrySubmitError};
 use brigade::{JoinError, JoinHandle, Kind, Pool};
+use brigade_test_support::doorbell::Doorbell;
 
 use crate::count::Count;
-use crate::{both, crash_of, double, for_ever, join, kill, occupy, processes, until, wait_at};
+use crate::{
+    both, crash_of, double, for_ever, join, kill, occupy, processes, rings_for_ever, wait_at,
+};
 
 /// Short, for what never ends or never begins.
 const SHORT: Duration = Duration::from_millis(200);
@@ -94,11 +97,12 @@ fn a_full_queue_gives_the_input_back() {
 fn a_worker_that_is_gone_is_told_once() {
     processes(|| {
         let pool = sums(Kind::Process, 2);
+        let bell = Doorbell::new().expect("a bell");
         let endless = pool
             .worker_for(KEY)
-            .submit(|_: &Vec<u32>, ()| for_ever(Count::new()), ());
+            .submit(|_: &Vec<u32>, door| rings_for_ever(door), bell.name());
         let endless = endless.expect("its first worker");
-        until("it runs", || endless.pid().is_some());
+        bell.await_ring().expect("it runs");
         kill(endless.pid().expect("it runs"));
         crash_of(join(endless));
         let lost = pool.worker_for(KEY).try_submit_mut(push, 1);

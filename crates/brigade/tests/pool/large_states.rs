@@ -5,8 +5,9 @@ use std::path::Path;
 
 use brigade::pool::StatePool;
 use brigade::{Kind, Pool};
+use brigade_test_support::doorbell::Doorbell;
 
-use crate::{both, crash_of, join, kill, processes, until};
+use crate::{both, crash_of, join, kill, processes, rings_for_ever};
 
 /// Numbers that say where they lie.
 fn table(len: u64) -> Vec<u64> {
@@ -50,14 +51,9 @@ fn a_worker_that_comes_later_has_it_too() {
         const LEN: u64 = 500_000;
         let pool = pool_of(Kind::Process, 1, LEN);
         for _ in 0..3 {
-            let endless = pool.submit(
-                |_: &Vec<u64>, ()| loop {
-                    std::thread::park();
-                },
-                (),
-            );
-            let endless: brigade::JoinHandle<()> = endless;
-            until("it runs", || endless.pid().is_some());
+            let bell = Doorbell::new().expect("a bell");
+            let endless = pool.submit(|_: &Vec<u64>, door| rings_for_ever(door), bell.name());
+            bell.await_ring().expect("it runs");
             kill(endless.pid().expect("it runs"));
             crash_of(join(endless));
             is_whole(&pool, LEN);

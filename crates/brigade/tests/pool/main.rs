@@ -51,6 +51,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use brigade::{Crash, JoinError, JoinHandle, Kind, Panic, Pool, PoolStats};
+use brigade_test_support::doorbell;
 use brigade_test_support::signal::{exists, kill};
 use brigade_test_support::wait::{LIMIT, until};
 
@@ -146,6 +147,16 @@ fn occupy(pool: &Pool) -> (JoinHandle<u32>, Count) {
 /// for as long as the program runs.
 fn for_ever(begun: Count) -> u32 {
     begun.add();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The same in a process that is to be killed, with nothing but a text as its input: a worker that
+/// is starved may be replaced before it begins a task with descriptors. When the bell has rung, it
+/// runs: a worker that dies before it has read the input leaves its task to another.
+fn rings_for_ever(door: String) -> u32 {
+    doorbell::ring(&door, &[]).expect("the test listens");
     loop {
         std::thread::park();
     }

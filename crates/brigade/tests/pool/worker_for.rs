@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use brigade::pool::WorkerLost;
 use brigade::{Cause, JoinError, JoinHandle, Kind, Pool};
+use brigade_test_support::doorbell::Doorbell;
 
 use crate::count::Count;
 use crate::{
-    both, crash_of, double, for_ever, join, kill, pool, processes, until, wait_at, who, works,
+    both, crash_of, double, for_ever, join, kill, pool, processes, rings_for_ever, wait_at, who,
+    works,
 };
 
 thread_local! {
@@ -35,21 +37,24 @@ fn step_of(pool: &Pool, key: u32) -> JoinHandle<(u32, String)> {
 }
 
 /// Has the worker of a key run a task that never ends. When this returns, it does.
-///
-/// Processes are not given a [`Count`]: where they are starved, a worker that has not begun a task
-/// with descriptors is replaced, and the key has lost it.
 fn occupy_for_ever(pool: &Pool, key: u32) -> JoinHandle<u32> {
-    fn endless(begun: Option<Count>) -> u32 {
-        for_ever(begun.unwrap_or_else(Count::new))
+    let worker = pool.worker_for(key);
+    match pool.kind() {
+        Kind::Thread => {
+            let begun = Count::new();
+            let handle = worker.submit(for_ever, begun.clone());
+            let handle = handle.expect("its worker lives");
+            begun.wait_for(1);
+            handle
+        }
+        Kind::Process => {
+            let bell = Doorbell::new().expect("a bell");
+            let handle = worker.submit(rings_for_ever, bell.name());
+            let handle = handle.expect("its worker lives");
+            bell.await_ring().expect("it runs");
+            handle
+        }
     }
-    let begun = (pool.kind() == Kind::Thread).then(Count::new);
-    let handle = pool.worker_for(key).submit(endless, begun.clone());
-    let handle = handle.expect("its worker lives");
-    match begun {
-        Some(begun) => begun.wait_for(1),
-        None => until("it runs", || handle.pid().is_some()),
-    }
-    handle
 }
 
 /// Has all workers wait at a gate. When this returns, they do.
