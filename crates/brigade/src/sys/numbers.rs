@@ -97,6 +97,14 @@ impl Numbers {
         namespaces(&status)?.nth(self.depth - 1)
     }
 
+    /// As [`in_proc`], of a child that is not reaped meanwhile.
+    pub(crate) fn there(self, pid: u32) -> Option<u32> {
+        match self.depth {
+            1 => Some(pid),
+            _ => in_proc(pid),
+        }
+    }
+
     /// What is called so in /proc, by a descriptor that cannot come to mean another process.
     pub(crate) fn open(self, number: u32) -> Option<OwnedFd> {
         let pid = Pid::from_raw(self.here(number)? as i32)?;

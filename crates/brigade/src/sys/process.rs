@@ -1,5 +1,7 @@
 //! Making processes and ending them: clone(2), fork(2), execve(2), waitid(2), kill(2), prctl(2).
 
+mod stat;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,6 +12,8 @@ use rustix::process::{Pid, Resource, Rlimit};
 
 use super::error::{self, Call};
 use super::{fds, futex, numbers};
+
+pub(crate) use self::stat::{is_child, is_stopped, is_zombie, main_thread_ended, state_in_proc};
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -298,19 +302,17 @@ pub(crate) fn reap(pid: u32) -> Option<Ended> {
         if reaped <= 0 {
             return None;
         }
-        return Some(if libc::WIFSIGNALED(status) {
-            Ended::Signaled(libc::WTERMSIG(status))
-        } else {
-            Ended::Exited(libc::WEXITSTATUS(status))
-        });
+        return Some(ended(status));
     }
 }
 
-/// The status in what /proc says of a process, if that waits to be reaped.
-fn zombies_status(stat: &[u8]) -> Option<i32> {
-    let text = std::str::from_utf8(stat).ok()?;
-    let status = text.rsplit(' ').next().filter(|_| text.starts_with('Z'));
-    status?.parse().ok()
+/// What a wait status says.
+fn ended(status: i32) -> Ended {
+    if libc::WIFSIGNALED(status) {
+        Ended::Signaled(libc::WTERMSIG(status))
+    } else {
+        Ended::Exited(libc::WEXITSTATUS(status))
+    }
 }
 
 /// Whether the number of a process that is held by a pidfd may be another's.
@@ -322,13 +324,6 @@ fn is_reaped(process: impl AsFd) -> bool {
 /// not, or the kernel does not say: /proc/[pid]/stat before it is reaped; PIDFD_GET_INFO (Linux
 /// 6.15) once it is.
 pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
-    let ended = |status: i32| {
-        if libc::WIFSIGNALED(status) {
-            Ended::Signaled(libc::WTERMSIG(status))
-        } else {
-            Ended::Exited(libc::WEXITSTATUS(status))
-        }
-    };
     /// `struct pidfd_info`, in its first version.
     #[repr(C)]
     #[derive(Default)]
@@ -359,8 +354,7 @@ pub(crate) fn how_it_ended(process: impl AsFd, pid: u32) -> Option<Ended> {
             return Some(ended(info.exit_code));
         }
         // If it is not reaped now, it was not when it was looked at.
-        let stat = numbers::in_proc(pid).and_then(stat_in_proc);
-        let status = stat.and_then(|stat| zombies_status(&stat));
+        let status = numbers::in_proc(pid).and_then(stat::zombies_status_of);
         if let Some(status) = status.filter(|_| !is_reaped(&process)) {
             return Some(ended(status));
         }
@@ -405,45 +399,11 @@ pub(crate) fn kill_through(process: impl AsFd, pid: u32, signal: i32) {
     send(0);
 }
 
-/// What /proc says, after its name, of the process that it calls so ([`numbers`]):
-/// /proc/[pid]/stat, proc(5); the second field, the name, is in parentheses and may contain
-/// anything.
-fn stat_in_proc(number: u32) -> Option<Vec<u8>> {
-    let stat = std::fs::read(format!("/proc/{number}/stat")).ok()?;
-    let name_ends = stat.iter().rposition(|&b| b == b')')?;
-    Some(stat[name_ends + 1..].trim_ascii().to_vec())
-}
-
-/// The state's letter of a process, and its parent, as /proc calls that.
-pub(crate) fn state_in_proc(number: u32) -> Option<(char, u32)> {
-    let stat = String::from_utf8(stat_in_proc(number)?).ok()?;
-    let mut fields = stat.split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-/// Whether a process is another's child.
-pub(crate) fn is_child(pid: u32, of: u32) -> bool {
-    let parent = numbers::in_proc(pid).and_then(state_in_proc);
-    parent.is_some_and(|(_, parent)| numbers::in_proc(of) == Some(parent))
-}
-
-/// Whether a signal has stopped this process, or a debugger.
-pub(crate) fn is_stopped(pid: u32) -> bool {
-    let state = numbers::in_proc(pid).and_then(state_in_proc);
-    matches!(state, Some(('T' | 't', _)))
-}
-
 /// Whether there is a process of this number: another user's, and one that has ended and was not
 /// reaped, too. kill(2).
 pub(crate) fn is_there(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
-}
-
-/// Whether it has ended, and was not reaped.
-pub(crate) fn is_zombie(pid: u32) -> bool {
-    let state = numbers::in_proc(pid).and_then(state_in_proc);
-    matches!(state, Some(('Z', _)))
 }
 
 /// Bytes of memory that the machine has. sysinfo(2). `None`: it is denied.

@@ -1,8 +1,11 @@
 //! Tasks that leave instead of returning.
 
 use brigade::{Cause, Kind, Phase, Pool, process};
+use brigade_test_support::doorbell::{self, Doorbell};
+use brigade_test_support::procfs;
+use brigade_test_support::wait::LIMIT;
 
-use crate::{crash_of, next_task_succeeds};
+use crate::{crash_of, into_crash, next_task_succeeds};
 
 #[test]
 fn abort() {
@@ -49,6 +52,161 @@ fn exec_of_another_program() {
         (),
     );
     assert_eq!(crash.cause(), &Cause::Exit(1));
+}
+
+/// Has a thread that outlives the one that runs the task, and a child.
+fn leave_others_behind(door: &str) {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        begun.send(()).expect("it is waited for");
+        loop {
+            std::thread::park();
+        }
+    });
+    has_begun.recv().expect("it runs");
+    // SAFETY: the child makes system calls only.
+    let child = match unsafe { libc::fork() } {
+        0 => loop {
+            // SAFETY: no memory is involved.
+            unsafe { libc::pause() };
+        },
+        child => child.unsigned_abs(),
+    };
+    doorbell::ring(door, &[std::process::id(), child]).expect("the test listens");
+}
+
+/// Ends the thread that runs the task, while another one lives: to waitid(2) and to a pidfd, the
+/// process has not ended then.
+fn ends_its_thread((how, door): (String, String)) {
+    leave_others_behind(&door);
+    // SAFETY: the thread ends, and no code runs in it that could look at what it leaves.
+    unsafe {
+        match how.as_str() {
+            "exit" => libc::syscall(libc::SYS_exit, 7),
+            "seccomp" => {
+                kill_this_thread_at(libc::SYS_getppid);
+                libc::syscall(libc::SYS_getppid)
+            }
+            how => panic!("{how}"),
+        };
+    }
+    unreachable!("the thread has ended");
+}
+
+/// The kernel ends the thread that makes this call: seccomp(2), SECCOMP_RET_KILL_THREAD.
+fn kill_this_thread_at(call: libc::c_long) {
+    let filter = |code: u32, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let mut filters = [
+        // The number of the call comes first.
+        filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        filter(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+        filter(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_KILL_THREAD,
+        ),
+        filter(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filters.len() as u16,
+        filter: filters.as_mut_ptr(),
+    };
+    // SAFETY: the program lives across the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program);
+        assert_eq!(set, 0);
+    }
+}
+
+#[test]
+fn a_task_whose_thread_ends_alone_ends() {
+    brigade::init();
+    let pool = Pool::new(Kind::Process, 1).expect("a pool");
+    for (how, cause) in [
+        ("exit", Cause::Exit(7)),
+        ("seccomp", Cause::Signal(libc::SIGSYS)),
+    ] {
+        for pooled in [true, false] {
+            let bell = Doorbell::new().expect("a bell");
+            let input = (how.to_owned(), bell.name());
+            let handle = match pooled {
+                true => pool.submit(ends_its_thread, input),
+                false => process::spawn(ends_its_thread, input).expect("a process starts"),
+            };
+            // It had not begun that.
+            let behind = pool.submit(|n: u32| n + 1, 1);
+            let pids = bell.await_ring().expect("it runs");
+            let ended = handle.join_timeout(LIMIT);
+            let crash = into_crash(ended.expect("it is noticed"));
+            assert_eq!(crash.cause(), &cause, "{how}: {crash}");
+            assert_eq!((crash.pid(), crash.phase()), (pids[0], Phase::Running));
+            assert!(pids.into_iter().all(procfs::has_ended), "{how}");
+            assert_eq!(behind.join().expect("it succeeds"), 2);
+            next_task_succeeds();
+        }
+    }
+}
+
+/// The C library unwinds the whole stack then, as far as Rust lets it, and a worker's does not begin
+/// where it looks for the beginning.
+#[test]
+fn a_thread_that_is_ended_by_the_c_library_crashes() {
+    let exit: fn(String) = |door| {
+        leave_others_behind(&door);
+        // SAFETY: the process ends.
+        unsafe { libc::pthread_exit(std::ptr::null_mut()) }
+    };
+    let bell = Doorbell::new().expect("a bell");
+    let crash = crash_of(exit, bell.name());
+    assert!(
+        matches!(crash.cause(), Cause::Abort | Cause::Signal(libc::SIGSEGV)),
+        "{crash}"
+    );
+    let pids = bell.await_ring().expect("it ran");
+    assert!(pids.into_iter().all(procfs::has_ended));
+}
+
+/// Its end is heard of as any other's: the thread that runs the task is gone, and the process is
+/// another program, for which it is waited.
+#[test]
+fn exec_from_another_thread() {
+    let exec: fn(u32) = |_| {
+        use std::os::unix::process::CommandExt;
+        let other = std::thread::spawn(|| std::process::Command::new("/bin/false").exec());
+        panic!("{:?}", other.join());
+    };
+    let crash = crash_of(exec, 1);
+    assert_eq!(crash.cause(), &Cause::Exit(1));
+}
+
+/// Before its first task.
+#[test]
+fn an_initializer_whose_thread_ends_alone_is_told() {
+    brigade::init();
+    let ends: fn() = || {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_exit, 7) };
+    };
+    let (told, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let builder = Pool::builder(Kind::Process).workers(1).initializer(ends);
+        told.send(builder.build().map(drop))
+            .expect("the test waits");
+    });
+    let built = ended.recv_timeout(LIMIT).expect("it is noticed");
+    let why = built.expect_err("there is no worker").to_string();
+    assert!(why.contains("exit") && why.contains('7'), "{why}");
 }
 
 /// Makes its parent, the fork server, its tracer.

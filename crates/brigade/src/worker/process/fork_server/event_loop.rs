@@ -111,8 +111,19 @@ struct ForkedWorker {
     ends_at: Option<(Instant, Duration)>,
     /// Since when it is stopped.
     stopped: Option<Instant>,
+    main_thread: MainThread,
     /// What it may have, where that is looked at here.
     memory: Option<WatchedWorker>,
+}
+
+/// A worker's main thread, which runs its tasks, as it was when it was last looked at.
+#[derive(Clone, Copy)]
+enum MainThread {
+    Lives,
+    /// It has ended, and others of the worker's threads live.
+    SeenEnded(Ended),
+    /// So it was at two looks, and the worker was killed.
+    Followed(Ended),
 }
 
 /// A worker that was reaped, whose end the host does not know yet because its children may be
@@ -178,6 +189,8 @@ struct EventLoop<'a> {
     groups: GroupDirectories,
     /// At the memory of workers.
     looks: Looks,
+    /// How many workers were looked at, in turn, for their main thread.
+    looked_at: usize,
     oom_score: OomScore,
     /// Orphans that did not end though they were killed: another user's, or in an uninterruptible
     /// wait. They are not waited for a second time.
@@ -275,6 +288,7 @@ impl<'a> EventLoop<'a> {
             oom: OomKills::watch(),
             groups: GroupDirectories::default(),
             looks: Looks::new(),
+            looked_at: 0,
             oom_score: OomScore::of_this_process(),
             given_up: Vec::new(),
             retired: false,
@@ -417,7 +431,10 @@ impl<'a> EventLoop<'a> {
                     let descriptors = (!message.descriptors_lost).then_some(message.descriptors);
                     self.redirect((slot, pid), routes, descriptors);
                 }
-                Request::AreYouThere { number } => self.send_event(Event::Here { number }, None),
+                Request::AreYouThere { number } => {
+                    self.send_event(Event::Here { number }, None);
+                    self.end_without_main_thread();
+                }
             }
         }
     }

@@ -4,13 +4,18 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Closing, EventLoop, Gone, PATIENCE};
+use super::{Closing, EventLoop, Gone, MainThread, PATIENCE};
+use crate::sys::numbers::Numbers;
 use crate::sys::process::Ended;
 use crate::sys::{fds, process};
 use crate::worker::process::child::startup;
 use crate::worker::process::child::worker::EXIT_NOT_STARTED;
 use crate::worker::process::fork_server::oom;
 use crate::worker::process::fork_server::streams::{NOBODY_READS, Stream, StreamWriter};
+
+/// How many workers are looked at in a turn, at the most, for each takes some microseconds. Where
+/// there are more they take turns.
+const LOOKED_AT: usize = 256;
 
 impl EventLoop<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
@@ -30,6 +35,7 @@ impl EventLoop<'_> {
                 break;
             };
             if let Some(worker) = self.workers.remove(&pid) {
+                let ended = of_main_thread(worker.main_thread, ended);
                 self.closing.push(Closing {
                     pid,
                     worker,
@@ -60,6 +66,33 @@ impl EventLoop<'_> {
         if news {
             self.call_host();
         }
+    }
+
+    /// Ends the workers whose main thread has ended while others of the process live. Tasks run
+    /// in the main thread, and nothing tells of its end: to waitid(2), to a pidfd and to the parent
+    /// a process ends with its last thread. So it is looked at, once a second while a task runs
+    /// anywhere: whenever the host asks whether this process is there.
+    pub(super) fn end_without_main_thread(&mut self) {
+        let Ok(numbers) = Numbers::of_proc() else {
+            return;
+        };
+        let first = self.looked_at % self.workers.len().max(1);
+        let mut turn = 0;
+        for (&pid, worker) in self.workers.iter_mut().skip(first).take(LOOKED_AT) {
+            turn += 1;
+            let looks = numbers.there(pid).and_then(process::main_thread_ended);
+            worker.main_thread = match (worker.main_thread, looks) {
+                (MainThread::Followed(ended), _) => MainThread::Followed(ended),
+                // For a moment it looks so when another thread executes a program: execve(2).
+                (MainThread::SeenEnded(ended), Some(_)) => {
+                    end(pid);
+                    MainThread::Followed(ended)
+                }
+                (_, Some(ended)) => MainThread::SeenEnded(ended),
+                (_, None) => MainThread::Lives,
+            };
+        }
+        self.looked_at = first + turn;
     }
 
     /// Tells of the workers whose children are gone too.
@@ -224,6 +257,15 @@ impl EventLoop<'_> {
 
 fn holds_data(fd_socket: &OwnedFd) -> bool {
     fds::wait_readable(fd_socket, Duration::ZERO).unwrap_or(false)
+}
+
+/// How a worker has ended, of which that is the status. Where it was killed because its main thread
+/// had ended, it has ended as that.
+fn of_main_thread(main_thread: MainThread, status: Ended) -> Ended {
+    match main_thread {
+        MainThread::Followed(ended) if status == Ended::Signaled(libc::SIGKILL) => ended,
+        _ => status,
+    }
 }
 
 /// Kills a worker and its group; it may have left the group.

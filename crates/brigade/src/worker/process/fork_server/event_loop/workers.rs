@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 use super::endings::end;
 use super::keys::{About, key_of};
-use super::{EventLoop, ForkedWorker};
+use super::{EventLoop, ForkedWorker, MainThread};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::Call;
 use crate::sys::process::Fork;
@@ -165,6 +165,7 @@ impl EventLoop<'_> {
             kill_at: None,
             ends_at: None,
             stopped: None,
+            main_thread: MainThread::Lives,
             memory: None,
         });
         self.exit_table.reset(slot);
