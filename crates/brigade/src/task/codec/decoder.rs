@@ -17,7 +17,7 @@ use self::names::Shape;
 use self::numbers::RunNumbers;
 use self::variant::{Announced, Variant};
 use super::depth::Depth;
-use super::error::{Error, Placed, Result};
+use super::error::{Error, Errors, Result};
 use super::format::EXTENSION;
 use super::plain::{self, ArrayBytes, Layout, Plain, Run};
 use super::tag;
@@ -43,8 +43,7 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
-    /// How many elements or fields come after one that could not be read. A caller that reads them
-    /// all takes it.
+    /// An element or a field could not be read, and so many come after it.
     failed_before: Option<usize>,
 }
 
@@ -63,11 +62,13 @@ impl<'de, 'n> Decoder<'de, 'n> {
     /// The value that the whole input is.
     #[inline]
     pub(super) fn message<T: de::Deserialize<'de>>(mut self) -> Result<T> {
-        let placed = Placed::begin();
+        let errors = Errors::begin();
         let value = self.value(std::marker::PhantomData)?;
+        if !errors.none_grave() {
+            return Err(Error::passed_over());
+        }
         match self.input.len() {
-            0 if placed.is_none() && self.failed_before.is_none() => Ok(value),
-            0 => Err(Error::passed_over()),
+            0 => Ok(value),
             over => Err(Error::new(format_args!("{over} bytes were left over"))),
         }
     }
@@ -267,9 +268,9 @@ impl<'de, 'n> Decoder<'de, 'n> {
     #[inline(always)]
     fn nested<R>(&mut self, f: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         self.depth.enter()?;
-        let result = f(self)?;
+        let result = f(self);
         self.depth.leave();
-        Ok(result)
+        result
     }
 
     #[inline(always)]
@@ -313,9 +314,16 @@ impl<'de, 'n> Decoder<'de, 'n> {
     ) -> Result<V::Value> {
         self.depth.enter()?;
         let mut entries = entries(self);
-        let value = visitor.visit_map(&mut entries)?;
-        entries.end()?.depth.leave();
-        Ok(value)
+        match visitor.visit_map(&mut entries) {
+            Ok(value) => {
+                entries.end()?.depth.leave();
+                Ok(value)
+            }
+            Err(e) => {
+                entries.abandon();
+                Err(e)
+            }
+        }
     }
 
     /// Has `visitor` read a variant; without a name, that is the key of the map that it is.
@@ -366,6 +374,17 @@ impl<'de, 'n> Decoder<'de, 'n> {
     fn decode_as_any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         self.strip_some()?;
         de::Deserializer::deserialize_any(self, visitor)
+    }
+
+    /// Passes over what is left of values of which one could not be read: a visitor may pass over
+    /// the error, and goes on behind them. That these cannot be passed over is a grave error.
+    #[cold]
+    fn abandon(&mut self, values: usize) {
+        for _ in 0..values {
+            if self.skip().is_err() {
+                return;
+            }
+        }
     }
 
     /// Passes over the next value, however deep it is nested.
@@ -435,6 +454,8 @@ impl<'de, 'n> Decoder<'de, 'n> {
 /// A key of a map, for the path in an error: its text or number, if it is short.
 pub(super) fn shown_key(encoded: &[u8]) -> String {
     let names = Names::default();
+    // What goes wrong here is no error of the message.
+    let _errors = Errors::begin();
     let mut decoder = Decoder::new(encoded, &names);
     if let Ok(Some(text)) = decoder.next_str() {
         let short: String = text.chars().take(40).collect();

@@ -75,7 +75,7 @@ impl Depth {
 
     #[cold]
     fn too_deep(self) -> Error {
-        Error::new(format_args!(
+        Error::grave(format_args!(
             "it is nested {} levels deep, which is as deep as this thread's stack allows",
             self.0
         ))
@@ -83,6 +83,6 @@ impl Depth {
 
     #[cold]
     fn over(limit: usize) -> Error {
-        Error::new(format_args!("it is nested more than {limit} levels deep"))
+        Error::grave(format_args!("it is nested more than {limit} levels deep"))
     }
 }

@@ -14,7 +14,7 @@ use self::put::{put_array, put_int, put_numbered, put_uint};
 pub(super) use self::sequence::Sequence;
 use self::structs::Fields;
 use super::depth::Depth;
-use super::error::{Error, Placed, Result};
+use super::error::{Error, Errors, Result};
 use super::format::{EXTENSION, VERSION, within_limit};
 use super::plain::{self, Run};
 use super::tag;
@@ -59,9 +59,9 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
         names: &mut names,
     };
     encoder.out.push(VERSION);
-    let placed = Placed::begin();
+    let errors = Errors::begin();
     encoder.value(value)?;
-    if !placed.is_none() {
+    if !errors.none_placed() {
         return Err(Error::passed_over());
     }
     let Encoder { out, names, .. } = encoder;

@@ -29,34 +29,52 @@ struct ErrorData {
 const SHOWN: usize = 12;
 
 thread_local! {
-    /// Errors that have got a place, so far.
-    static PLACED: Cell<u64> = const { Cell::new(0) };
+    /// The errors of this thread so far, each kind in a half: in one word, for each message looks
+    /// at it.
+    static COUNTS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts the errors that get a place while a message is written or read. Where that succeeds all
-/// the same, the visitor has passed over one, and it is not known where in the message that has
-/// left us.
-pub(super) struct Placed(u64);
+/// One that has got a place.
+const PLACED: u64 = 1;
+/// One after which a message cannot be read on.
+const GRAVE: u64 = 1 << 32;
 
-impl Placed {
+/// Counts the errors while a message is written or read. Where that succeeds all the same, the
+/// program's own code has passed over them.
+pub(super) struct Errors(u64);
+
+impl Errors {
     #[inline(always)]
-    pub(super) fn begin() -> Placed {
-        Placed(PLACED.get())
+    pub(super) fn begin() -> Errors {
+        Errors(COUNTS.get())
     }
 
-    /// There were none.
+    /// None has got a place. A writer that passes over one has left a part of a value in the
+    /// message, and it is not known which.
     #[inline(always)]
-    pub(super) fn is_none(&self) -> bool {
-        PLACED.get() == self.0
+    pub(super) fn none_placed(&self) -> bool {
+        COUNTS.get() as u32 == self.0 as u32
+    }
+
+    /// None was a grave one: see [`Error::grave`].
+    #[inline(always)]
+    pub(super) fn none_grave(&self) -> bool {
+        COUNTS.get() / GRAVE == self.0 / GRAVE
     }
 }
 
-impl Drop for Placed {
-    /// What was placed is none of the message's within which this one is written or read.
+impl Drop for Errors {
+    /// They are none of the message's within which this one is written or read.
     #[inline(always)]
     fn drop(&mut self) {
-        PLACED.set(self.0);
+        COUNTS.set(self.0);
     }
+}
+
+/// One more error after which the message cannot be read on.
+#[cold]
+pub(super) fn count_grave() {
+    COUNTS.set(COUNTS.get().wrapping_add(GRAVE));
 }
 
 #[derive(Debug)]
@@ -77,13 +95,21 @@ impl Error {
         }))
     }
 
+    /// An error that a visitor may not pass over: where the next value begins is not known, or what
+    /// was read depends on what is known now.
+    #[cold]
+    pub(super) fn grave(message: impl fmt::Display) -> Error {
+        count_grave();
+        Error::new(message)
+    }
+
     /// The message ended where a value should have gone on.
     #[cold]
     pub(super) fn cut() -> Error {
-        Error::new("its encoding ends in the middle")
+        Error::grave("its encoding ends in the middle")
     }
 
-    /// The visitor has passed over an error.
+    /// A writer has passed over an error, or a reader over a grave one.
     #[cold]
     pub(super) fn passed_over() -> Error {
         Error::new(
@@ -94,12 +120,12 @@ impl Error {
     /// There is something in the message that no encoder writes.
     #[cold]
     pub(super) fn malformed(what: &str) -> Error {
-        Error::new(format_args!("its encoding is malformed: {what}"))
+        Error::grave(format_args!("its encoding is malformed: {what}"))
     }
 
     #[cold]
     fn step(mut self, step: PathStep) -> Error {
-        PLACED.set(PLACED.get() + 1);
+        COUNTS.set(COUNTS.get().wrapping_add(PLACED));
         self.0.path.push(step);
         self
     }
@@ -133,6 +159,8 @@ impl Error {
     pub(super) fn or_lacks<V>(mut self, what: Lacks) -> Error {
         if self.0.is_of_type && self.0.path.is_empty() {
             self.0.is_learned |= json::learn::<V>(what);
+            // It may be passed over, and the visitor would have given something else.
+            count_grave();
         }
         self
     }
@@ -204,7 +232,7 @@ impl serde::de::Error for Error {
         let mut error = Error::new(format_args!("invalid type: {came}, expected {expected}"));
         error.0.is_of_type = true;
         if matches!(came, Unexpected::Option | Unexpected::Bytes(_)) {
-            json::note_refusal();
+            json::doubt(json::OPTIONS);
         }
         error
     }

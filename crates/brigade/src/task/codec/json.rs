@@ -8,7 +8,8 @@
 //!
 //! Where serde stands in between and buffers (`untagged`, `flatten` and the like), it is not known
 //! which visitor will ask. A message that cannot be read, and in which such a method was lacking,
-//! is read once more with all buffers filled as JSON would fill them.
+//! is read once more with all buffers filled as JSON would fill them. So is one in which a buffer
+//! got a key that is no text: to JSON each is one.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -27,15 +28,31 @@ pub(super) enum Lacks {
 }
 
 thread_local! {
-    /// Some visitor had no method for an option or for bytes.
-    static REFUSED: Cell<bool> = const { Cell::new(false) };
-    /// Buffers are filled as JSON would fill them.
-    static AS_JSON: Cell<bool> = const { Cell::new(false) };
+    /// What buffers were given that JSON would have given them otherwise, of that which may have
+    /// been refused.
+    static DOUBTED: Cell<Filling> = const { Cell::new(0) };
+    /// What buffers are given as JSON would give it.
+    static AS_JSON: Cell<Filling> = const { Cell::new(0) };
+    /// Something was learned of a visitor.
+    static LEARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that a visitor had no method for an option or for bytes.
-pub(super) fn note_refusal() {
-    REFUSED.set(true);
+/// What buffers are filled with: a set of the bits below.
+pub(super) type Filling = u8;
+/// Options and bytes.
+pub(super) const OPTIONS: Filling = 1;
+/// Keys that are no texts.
+pub(super) const KEYS: Filling = 2;
+
+/// Notes that a visitor had no method for an option or for bytes ([`OPTIONS`]), or that a buffer
+/// was given a key that is no text ([`KEYS`]).
+pub(super) fn doubt(what: Filling) {
+    DOUBTED.set(DOUBTED.get() | what);
+}
+
+/// Whether buffers are given keys as texts.
+pub(super) fn keys_are_texts() -> bool {
+    AS_JSON.get() & KEYS != 0
 }
 
 /// Whether serde itself keeps what this visitor is given, to look at it again as one type after
@@ -62,7 +79,7 @@ fn key(entry: (TypeId, Lacks)) -> usize {
 pub(super) fn lacks<V>(what: Lacks) -> bool {
     // Relaxed: a thread that does not see it yet learns it again.
     (IS_ANY_KNOWN.load(Ordering::Relaxed) && is_known((typeid::of::<V>(), what)))
-        || (AS_JSON.get() && is_buffer::<V>())
+        || (AS_JSON.get() & OPTIONS != 0 && is_buffer::<V>())
 }
 
 #[cold]
@@ -76,20 +93,26 @@ pub(super) fn learn<V>(what: Lacks) -> bool {
     let entry = (typeid::of::<V>(), what);
     let is_kept = is_known(entry) || KNOWN.keep(key(entry), entry).is_some();
     IS_ANY_KNOWN.store(true, Ordering::Relaxed);
+    LEARNED.set(is_kept);
     is_kept
 }
 
-/// Whether a visitor was noted to have no method since this was last asked.
-pub(super) fn take_refusal() -> bool {
-    REFUSED.replace(false)
+/// What was noted since this was last asked.
+pub(super) fn take_doubts() -> Filling {
+    DOUBTED.replace(0)
+}
+
+/// Whether something was learned since this was last asked.
+pub(super) fn take_learned() -> bool {
+    LEARNED.replace(false)
 }
 
 /// Buffers are filled as JSON would fill them, until this is dropped.
-pub(super) struct AsJson(bool);
+pub(super) struct AsJson(Filling);
 
 impl AsJson {
-    pub(super) fn begin() -> AsJson {
-        AsJson(AS_JSON.replace(true))
+    pub(super) fn begin(what: Filling) -> AsJson {
+        AsJson(AS_JSON.replace(what))
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) fn decode<T: Message>(
 }
 
 #[inline]
-fn decode_message<T: Message>(bytes: &[u8]) -> Result<T> {
+fn decode_message<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let (&head, mut values) = bytes.split_first().ok_or_else(Error::cut)?;
     let mut names = Names::default();
     match head {

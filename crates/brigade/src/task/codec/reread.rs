@@ -1,7 +1,7 @@
 //! Reading a message once more, for [visitors that were written for JSON only](super::json).
 
 use super::error::{Error, Result};
-use super::json::{self, AsJson};
+use super::json::{self, AsJson, KEYS, OPTIONS};
 
 /// More visitors than any type has.
 const MAX_VISITORS: usize = 64;
@@ -19,7 +19,8 @@ pub(super) fn again<R>(
         return Err(error);
     }
     for _ in 0..MAX_VISITORS {
-        if !error.is_learned() {
+        // It may have been learned by an error that was passed over.
+        if !(json::take_learned() | error.is_learned()) {
             break;
         }
         match read() {
@@ -27,10 +28,23 @@ pub(super) fn again<R>(
             read => return read,
         }
     }
-    if !json::take_refusal() {
+    if json::take_doubts() == 0 {
         return Err(error);
     }
-    let _reset = AsJson::begin();
-    // Where this is no better, the error is that of what was written.
-    read().map_err(|_| error)
+    // There may have been doubts in messages before this one.
+    match read() {
+        Err(e) => error = e,
+        read => return read,
+    }
+    let doubts = json::take_doubts();
+    for as_json in [KEYS, OPTIONS, KEYS | OPTIONS] {
+        if doubts & as_json == as_json {
+            let _reset = AsJson::begin(as_json);
+            if let Ok(read) = read() {
+                return Ok(read);
+            }
+        }
+    }
+    // Where that is no better, the error is that of what was written.
+    Err(error)
 }

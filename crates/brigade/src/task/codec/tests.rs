@@ -1,6 +1,8 @@
 mod as_json;
 mod handwritten;
 mod hostile;
+mod keys;
+mod passed_over;
 mod properties;
 
 use super::*;

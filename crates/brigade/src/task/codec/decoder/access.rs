@@ -27,19 +27,28 @@ pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     };
     match visitor.visit_seq(elements) {
         Ok(value) if left == 0 => Ok(value),
-        Ok(_) => Err(too_many(left)),
-        Err(e) => Err(match decoder.failed_before.take() {
-            Some(left) => e.at_index(index_of(count, left)),
+        Ok(_) => {
+            decoder.abandon(left);
+            Err(too_many(left))
+        }
+        Err(e) => Err(match failed(decoder, count, left) {
+            Some(index) => e.at_index(index),
             None => e,
         }),
     }
 }
 
-/// Which of `count` values failed, after which `left` were left. That may be an old story: of a
-/// failure that was passed over.
+/// A visitor has failed when so many of its values were left. Gives which of them could not be read,
+/// if it is that; and passes over the others.
 #[cold]
-fn index_of(count: usize, left: usize) -> usize {
-    count.saturating_sub(left + 1)
+fn failed(decoder: &mut Decoder<'_, '_>, count: usize, left: usize) -> Option<usize> {
+    // Another is an old story, which the visitor has passed over.
+    let failed = decoder
+        .failed_before
+        .take()
+        .filter(|&before| before == left);
+    decoder.abandon(left);
+    failed.map(|left| count.saturating_sub(left + 1))
 }
 
 /// The fields of a struct, in the order in which the reader knows them.
@@ -64,12 +73,12 @@ pub(super) fn visit_fields<'de, V: Visitor<'de>>(
     };
     match visitor.visit_seq(values) {
         Ok(value) if left == 0 => Ok(value),
-        Ok(_) => Err(too_many(left)),
-        Err(e) => Err(match decoder.failed_before.take() {
-            Some(left) => {
-                let index = index_of(fields.len(), left);
-                e.in_field(name, fields.get(index).unwrap_or(&"?"))
-            }
+        Ok(_) => {
+            decoder.abandon(left);
+            Err(too_many(left))
+        }
+        Err(e) => Err(match failed(decoder, fields.len(), left) {
+            Some(index) => e.in_field(name, fields.get(index).unwrap_or(&"?")),
             None => e,
         }),
     }

@@ -18,8 +18,16 @@ pub(super) struct Entries<'d, 'de, 'n> {
     /// The struct's name, for errors.
     of: &'static str,
     key: Key<'de>,
-    /// A key was read, and its value was not.
-    is_value_due: bool,
+    due: Due,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Key,
+    Value,
+    /// The value of a key that could not be read.
+    ValueOfNoKey,
 }
 
 enum EntryKeys<'de> {
@@ -68,7 +76,7 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
             keys,
             of,
             key: Key::None,
-            is_value_due: false,
+            due: Due::Key,
         }
     }
 
@@ -85,20 +93,49 @@ impl<'d, 'de, 'n> Entries<'d, 'de, 'n> {
     /// All entries have been read.
     #[inline]
     pub(super) fn end(mut self) -> Result<&'d mut Decoder<'de, 'n>> {
-        self.check_due(false)?;
-        self.pass_skipped()?;
-        none_left(self.left)?;
-        Ok(self.decoder)
+        let whole = self.check_key_is_due().and_then(|()| {
+            self.pass_skipped()?;
+            none_left(self.left)
+        });
+        match whole {
+            Ok(()) => Ok(self.decoder),
+            Err(e) => {
+                self.abandon();
+                Err(e)
+            }
+        }
+    }
+
+    /// Its visitor has failed: passes over what is left of it.
+    #[cold]
+    pub(super) fn abandon(self) {
+        let of_each = match self.keys {
+            EntryKeys::Inline => 2,
+            EntryKeys::Fields(_) | EntryKeys::Variant(_) => 1,
+        };
+        let due = usize::from(self.due != Due::Key);
+        // Each count is bounded by the bytes that are left.
+        self.decoder.abandon(due + of_each * self.left);
+        self.decoder.depth.leave();
     }
 
     /// Keys and values are read in turn; a reader that does otherwise would read another value than
     /// was written.
     #[inline]
-    fn check_due(&self, is_due: bool) -> Result<()> {
-        match self.is_value_due == is_due {
-            true => Ok(()),
-            false => Err(self.place(Error::new("a key and its value were not read in turn"))),
+    fn check_key_is_due(&mut self) -> Result<()> {
+        match self.due {
+            Due::Key => Ok(()),
+            Due::Value => Err(self.out_of_turn()),
+            Due::ValueOfNoKey => {
+                self.due = Due::Key;
+                self.decoder.skip()
+            }
         }
+    }
+
+    #[cold]
+    fn out_of_turn(&self) -> Error {
+        self.place(Error::new("a key and its value were not read in turn"))
     }
 
     /// Passes over the fields that the struct lacks.
@@ -120,38 +157,49 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de, '_> {
 
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>> {
-        self.check_due(false)?;
+        self.check_key_is_due()?;
         self.pass_skipped()?;
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        self.is_value_due = true;
+        self.due = Due::Value;
         let name = match &mut self.keys {
             EntryKeys::Fields(names) => names.next()?,
             EntryKeys::Variant(name) => *name,
             EntryKeys::Inline => {
                 let before = self.decoder.input;
                 let key = match plain::wanted_by::<S>() {
-                    Layout::Other => seed.deserialize(MapKey(&mut *self.decoder))?,
-                    _ => self.decoder.value(seed)?,
+                    Layout::Other => seed.deserialize(MapKey(&mut *self.decoder)),
+                    _ => self.decoder.value(seed),
                 };
                 let len = before.len() - self.decoder.input.len();
                 self.key = Key::Encoded(&before[..len]);
-                return Ok(Some(key));
+                return match key {
+                    Ok(key) => Ok(Some(key)),
+                    Err(e) => {
+                        self.due = Due::ValueOfNoKey;
+                        Err(e)
+                    }
+                };
             }
         };
         self.key = Key::Name(name);
         match seed.deserialize(Name(name, self.decoder.depth)) {
             Ok(key) => Ok(Some(key)),
-            Err(e) => Err(self.place(e)),
+            Err(e) => {
+                self.due = Due::ValueOfNoKey;
+                Err(self.place(e))
+            }
         }
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
-        self.check_due(true)?;
-        self.is_value_due = false;
+        if self.due == Due::Key {
+            return Err(self.out_of_turn());
+        }
+        self.due = Due::Key;
         self.decoder.value(seed).map_err(|e| self.place(e))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! To JSON every key is a text: who asks for a text gets that of a number, and who asks for a
 //! number has a text read as one. Here a key is what it was written as; whoever asks for the other
-//! gets it all the same.
+//! gets it all the same. So does who asks for a name. Only serde's buffers get a key as it was
+//! written, until it turns out that this cannot be read ([`json`]).
 
 use std::str::FromStr;
 
@@ -12,7 +13,7 @@ use super::Decoder;
 use crate::task::codec::depth::Depth;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::format::EXTENSION;
-use crate::task::codec::tag;
+use crate::task::codec::{json, tag};
 
 /// The number, or the truth, that a text is; in the words of the visitor, if it is none.
 #[cold]
@@ -109,6 +110,16 @@ fn is_text(decoder: &Decoder<'_, '_>) -> bool {
 }
 
 impl<'de> MapKey<'_, 'de, '_> {
+    /// The text of a key that is none, where one of serde's buffers is to get that.
+    #[cold]
+    fn text_for_buffer(&mut self) -> Result<Option<String>> {
+        if !json::keys_are_texts() {
+            json::doubt(json::KEYS);
+            return Ok(None);
+        }
+        self.text_of_another()
+    }
+
     /// The text that JSON would have for what comes next. `None`: it is no number and no truth, and
     /// stays where it is.
     #[cold]
@@ -132,6 +143,14 @@ impl<'de> MapKey<'_, 'de, '_> {
             }
         }))
     }
+}
+
+/// Whether this visitor, which asks for a field's name, keeps what it does not know, for a
+/// `flatten`: it is the derive's, and gives more than a number of a field.
+#[inline]
+fn keeps_unknown<'de, V: Visitor<'de>>() -> bool {
+    size_of::<V::Value>() > size_of::<u32>()
+        && std::any::type_name::<V>().contains("::__FieldVisitor")
 }
 
 macro_rules! numbers {
@@ -183,14 +202,39 @@ impl<'de> de::Deserializer<'de> for MapKey<'_, 'de, '_> {
     }
 
     #[inline]
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
+        if !is_text(self.0) && json::is_buffer::<V>() {
+            if let Some(text) = self.text_for_buffer()? {
+                return visitor.visit_string(text);
+            }
+        }
+        self.0.deserialize_any(visitor)
+    }
+
+    /// A name, which is a text: the derive would take a number for that of a field.
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
+        if !is_text(self.0) {
+            let text = match keeps_unknown::<V>() {
+                true => self.text_for_buffer()?,
+                false => self.text_of_another()?,
+            };
+            if let Some(text) = text {
+                return visitor.visit_string(text);
+            }
+        }
+        self.0.deserialize_identifier(visitor)
+    }
+
+    #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.0.peek()? {
             tag::NONE | tag::SOME | tag::UNIT => self.0.deserialize_option(visitor),
             _ => {
                 self.0.depth.enter()?;
-                let value = visitor.visit_some(MapKey(&mut *self.0))?;
+                let value = visitor.visit_some(MapKey(&mut *self.0));
                 self.0.depth.leave();
-                Ok(value)
+                value
             }
         }
     }
@@ -208,7 +252,6 @@ impl<'de> de::Deserializer<'de> for MapKey<'_, 'de, '_> {
     }
 
     as_anywhere! {
-        deserialize_any();
         deserialize_char();
         deserialize_bytes();
         deserialize_byte_buf();
@@ -220,7 +263,6 @@ impl<'de> de::Deserializer<'de> for MapKey<'_, 'de, '_> {
         deserialize_map();
         deserialize_struct(name: &'static str, fields: &'static [&'static str]);
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
-        deserialize_identifier();
         deserialize_ignored_any();
     }
 }

@@ -4,7 +4,7 @@ use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 
 use super::access::{none_left, not_read};
 use crate::task::codec::depth::Depth;
-use crate::task::codec::error::{Error, Result};
+use crate::task::codec::error::{Error, Result, count_grave};
 use crate::task::codec::plain::{Plain, Run};
 
 /// The numbers of a run, one after another.
@@ -39,8 +39,15 @@ impl<'de> RunNumbers<'de> {
         Ok(*number)
     }
 
+    /// A number could not be read, before which so many bytes were left.
     #[cold]
-    fn place(&self, error: Error) -> Error {
+    fn failed(&mut self, error: Error, before: usize) -> Error {
+        if self.left.len() == before {
+            // The reader has not even taken it. Outside a run it would not be known where the next
+            // value begins.
+            self.left = self.left.get(self.kind.size()..).unwrap_or_default();
+            count_grave();
+        }
         let taken = self.count - self.left.len() / self.kind.size();
         error.at_index(taken.saturating_sub(1))
     }
@@ -59,7 +66,7 @@ impl<'de> SeqAccess<'de> for &mut RunNumbers<'de> {
             // Else there would be numbers for ever.
             Ok(_) if self.left.len() == before => Err(not_read()),
             Ok(value) => Ok(Some(value)),
-            Err(e) => Err(self.place(e)),
+            Err(e) => Err(self.failed(e, before)),
         }
     }
 
@@ -150,9 +157,9 @@ impl<'de> de::Deserializer<'de> for RunNumber<'_, 'de> {
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.0.depth.enter()?;
-        let value = visitor.visit_some(RunNumber(&mut *self.0))?;
+        let value = visitor.visit_some(RunNumber(&mut *self.0));
         self.0.depth.leave();
-        Ok(value)
+        value
     }
 
     #[inline]

@@ -146,9 +146,9 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         if is_nest(tag) && is_buffer::<V>() {
             self.buffered += 1;
             self.depth.check_buffered(self.buffered)?;
-            let value = self.any_of(tag, visitor)?;
+            let value = self.any_of(tag, visitor);
             self.buffered -= 1;
-            return Ok(value);
+            return value;
         }
         self.any_of(tag, visitor)
     }
@@ -371,9 +371,11 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
         }
         if self.peek()? == tag::MAP {
             self.skip_byte();
-            if self.values()? == 1 {
+            let entries = self.values()?;
+            if entries == 1 {
                 return self.variant(None, true, visitor);
             }
+            self.abandon(2 * entries);
             return Err(de::Error::invalid_value(
                 de::Unexpected::Map,
                 &"a map with a single entry, the variant",

@@ -5,7 +5,7 @@ use serde::de::{
 };
 
 use super::Decoder;
-use super::key::Name;
+use super::key::{MapKey, Name};
 use crate::task::codec::error::{Error, Result};
 
 /// An enum's variant: the one that the decoder has just [announced](Decoder::variant).
@@ -45,9 +45,21 @@ impl<'de, 'n, 'd> EnumAccess<'de> for Variant<'d, 'de, 'n> {
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self)> {
         let variant = match self.0.announced.name {
-            Some(name) => seed.deserialize(Name(name, self.0.depth))?,
+            Some(name) => match seed.deserialize(Name(name, self.0.depth)) {
+                Ok(variant) => variant,
+                Err(e) => {
+                    self.0.abandon(usize::from(self.0.announced.has_value));
+                    return Err(e);
+                }
+            },
             None => {
-                let variant = seed.deserialize(&mut *self.0)?;
+                let variant = match seed.deserialize(MapKey(&mut *self.0)) {
+                    Ok(variant) => variant,
+                    Err(e) => {
+                        self.0.abandon(1);
+                        return Err(e);
+                    }
+                };
                 // The key may have been a variant itself.
                 self.0.announced = Announced {
                     name: None,
