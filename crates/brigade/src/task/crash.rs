@@ -186,7 +186,8 @@ pub enum Cause {
     OutOfMemory,
     /// The process reached its limit of processor time.
     CpuLimit,
-    /// The process left by `exit` before the task returned; the status, 0 included.
+    /// The process left by `exit` before the task returned, or the thread of the task did so; the
+    /// status, 0 included.
     Exit(i32),
     /// The process did what its sandbox forbids with death; what it tried. To come with sandboxes:
     /// nothing gives this yet.
