@@ -110,8 +110,8 @@ impl PoolBuilder {
     /// In a thread a task's events are the program's own, whatever their level. There the span is
     /// opened for each task, and the task runs within it.
     ///
-    /// A task in a pool of processes costs about a microsecond more, and each result is taken when
-    /// it is there, as with a [timeline](Self::trace).
+    /// A task of a pool of processes costs 0.2 µs more in a map, and 2 µs by itself, also where it
+    /// tells nothing.
     ///
     /// *Default: [`LevelFilter::OFF`](tracing::level_filters::LevelFilter::OFF), no spans; what
     /// [`process`](Self::process) says, for processes.*
