@@ -2,6 +2,7 @@
 //! to no memory.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -20,6 +21,9 @@ pub(crate) enum Role {
     /// Forks a child that waits for ever, says its process id; at the next request reaps it and
     /// forks another.
     Parent,
+    /// Forks a child that waits for ever, says its process id, and when it has ended says a byte;
+    /// again and again. The floor of what a process between can tell of a death.
+    Reaper,
     /// For each byte of its stdin, a socket: forks a child that ends, reaps it, and answers with a
     /// byte. A fork server's floor.
     ForkServer,
@@ -29,10 +33,11 @@ pub(crate) enum Role {
     Pool,
 }
 
-const ROLES: [(Role, &str); 6] = [
+const ROLES: [(Role, &str); 7] = [
     (Role::Exit, "exit"),
     (Role::Fork, "fork"),
     (Role::Parent, "parent"),
+    (Role::Reaper, "reaper"),
     (Role::ForkServer, "fork-server"),
     (Role::Crowd, "crowd"),
     (Role::Pool, "pool"),
@@ -65,6 +70,7 @@ pub(crate) fn play() -> Option<ExitCode> {
         Role::Exit => Ok(()),
         Role::Fork => forks(),
         Role::Parent => parent(),
+        Role::Reaper => reaper(),
         Role::ForkServer => fork_server(),
         Role::Crowd => crate::rows::s14::play_crowd(),
         Role::Pool => crate::pooled::play(),
@@ -134,6 +140,15 @@ fn parent() -> io::Result<()> {
     }
 }
 
+fn reaper() -> io::Result<()> {
+    loop {
+        let child = fork(sleep)?;
+        answer(&child.to_ne_bytes())?;
+        reap(child)?;
+        answer(&[1])?;
+    }
+}
+
 fn fork_server() -> io::Result<()> {
     let socket = rustix::stdio::stdin();
     let mut byte = [0];
@@ -199,6 +214,11 @@ impl Helper {
         let mut bytes = [0; N];
         self.answers.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// What it answers, for a thread that waits for it.
+    pub(crate) fn answers(&self) -> io::Result<OwnedFd> {
+        self.answers.as_fd().try_clone_to_owned()
     }
 
     pub(crate) fn hear_line(&mut self) -> io::Result<String> {

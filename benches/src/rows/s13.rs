@@ -24,10 +24,14 @@ const WORKERS: usize = 2;
 
 const PIDFD: &str = "a pidfd becomes readable";
 
+/// Two wake-ups, one after the other, as wherever the caller is not the parent of the worker.
+const TOLD: &str = "its parent, another process, reaps it and writes a byte";
+
 pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
     let bell = Doorbell::new()?;
     let pool = Pool::processes(WORKERS)?;
     let mut parent = Helper::start(Role::Parent.command())?;
+    let mut reaper = Helper::start(Role::Reaper.command())?;
     let all = take_turns(
         if quick { 40 } else { 300 },
         vec![
@@ -40,18 +44,19 @@ pub(super) fn measure(quick: bool) -> io::Result<Vec<Row>> {
                 kill(&bell, task)
             }),
             Contender::new(PIDFD, || pidfd(&mut parent)),
+            Contender::new(TOLD, || told(&mut reaper)),
         ],
     );
     // If a turn failed, its task still waits.
     pool.abort();
     let all = all?;
-    let [fresh, pooled, pidfd] = all.as_slice() else {
+    let [fresh, pooled, pidfd, told] = all.as_slice() else {
         return Err(rows::empty());
     };
     let row = |id, what, ours| {
         let goals = [(PIDFD, Goal::AtMost(3.0))];
-        Row::new(id, what, "µs", &[Clone::clone(ours), pidfd.clone()], &goals)
-            .ok_or_else(rows::empty)
+        let all = [Clone::clone(ours), pidfd.clone(), told.clone()];
+        Row::new(id, what, "µs", &all, &goals).ok_or_else(rows::empty)
     };
     Ok(vec![
         row(
@@ -94,6 +99,20 @@ fn pidfd(parent: &mut Helper) -> io::Result<f64> {
     polled?;
     parent.tell(&[1])?;
     Ok(taken)
+}
+
+/// A child of a small program, which tells of its end.
+fn told(reaper: &mut Helper) -> io::Result<f64> {
+    let pid = u32::from_ne_bytes(reaper.hear()?);
+    wait::until_found("a child to sleep", || {
+        Ok((procfs::state(pid)? == 'S').then_some(()))
+    })?;
+    let answers = reaper.answers()?;
+    let (taken, read) = time_kill(pid, move || rustix::io::read(&answers, &mut [0_u8; 1]))?;
+    match read? {
+        1 => Ok(taken),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Kills the process while a thread sleeps in `wait_for_it`: microseconds until that has returned.
