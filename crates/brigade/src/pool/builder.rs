@@ -4,6 +4,7 @@ mod reports;
 
 use std::io;
 use std::panic::Location;
+#[cfg(feature = "timeline")]
 use std::path::Path;
 #[cfg(feature = "timeline")]
 use std::sync::Arc;
