@@ -9,7 +9,8 @@
 //! Where serde stands in between and buffers (`untagged`, `flatten` and the like), it is not known
 //! which visitor will ask. A message that cannot be read, and in which such a method was lacking,
 //! is read once more with all buffers filled as JSON would fill them. So is one in which a buffer
-//! got a key that is no text: to JSON each is one.
+//! got a key that is no text, for to JSON each is one; and one in which a buffer got a `Some(x)`,
+//! which to JSON is `x`: a reader that asks for no option refuses it.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -39,15 +40,29 @@ thread_local! {
 
 /// What buffers are filled with: a set of the bits below.
 pub(super) type Filling = u8;
-/// Options and bytes.
+/// What a visitor lacked a method for: options and bytes.
 pub(super) const OPTIONS: Filling = 1;
 /// Keys that are no texts.
 pub(super) const KEYS: Filling = 2;
+/// A `Some(x)`: `x`.
+pub(super) const BARE: Filling = 4;
 
 /// Notes that a visitor had no method for an option or for bytes ([`OPTIONS`]), or that a buffer
-/// was given a key that is no text ([`KEYS`]).
+/// was given a key that is no text ([`KEYS`]) or a `Some` ([`BARE`]).
 pub(super) fn doubt(what: Filling) {
     DOUBTED.set(DOUBTED.get() | what);
+}
+
+/// Whether `V` is a buffer, and is given `x` for `Some(x)`. Notes where it is not.
+pub(super) fn bare_in_buffer<V>() -> bool {
+    if !is_buffer::<V>() {
+        return false;
+    }
+    let is_bare = AS_JSON.get() & BARE != 0;
+    if !is_bare {
+        doubt(BARE);
+    }
+    is_bare
 }
 
 /// Whether buffers are given keys as texts.
@@ -57,7 +72,8 @@ pub(super) fn keys_are_texts() -> bool {
 
 /// Whether serde itself keeps what this visitor is given, to look at it again as one type after
 /// another (`untagged`, `flatten` and the like). There `Some(x)` and `x` are the same to a caller
-/// that asks for an option, and only `x` will do for one that does not.
+/// that asks for an option, and only `x` will do for one that does not; but of two variants that
+/// differ in that alone, only `Some(x)` tells which was written.
 pub(super) fn is_buffer<V>() -> bool {
     let name = std::any::type_name::<V>();
     name.starts_with("serde") && name.contains("ContentVisitor")

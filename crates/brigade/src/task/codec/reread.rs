@@ -1,7 +1,7 @@
 //! Reading a message once more, for [visitors that were written for JSON only](super::json).
 
 use super::error::{Error, Result};
-use super::json::{self, AsJson, KEYS, OPTIONS};
+use super::json::{self, AsJson, BARE, KEYS, OPTIONS};
 
 /// More visitors than any type has.
 const MAX_VISITORS: usize = 64;
@@ -37,7 +37,17 @@ pub(super) fn again<R>(
         read => return read,
     }
     let doubts = json::take_doubts();
-    for as_json in [KEYS, OPTIONS, KEYS | OPTIONS] {
+    // What is least unlike what was written comes first. A visitor that lacks a method for `Some`
+    // is given what is bare.
+    for as_json in [
+        BARE,
+        KEYS,
+        KEYS | BARE,
+        OPTIONS,
+        OPTIONS | BARE,
+        KEYS | OPTIONS,
+        KEYS | OPTIONS | BARE,
+    ] {
         if doubts & as_json == as_json {
             let _reset = AsJson::begin(as_json);
             if let Ok(read) = read() {

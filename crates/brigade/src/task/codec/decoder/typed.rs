@@ -8,7 +8,7 @@ use super::entries::Entries;
 use super::names::is_derived;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::format::{CBOR_TAG, EXTENSION};
-use crate::task::codec::json::{Lacks, is_buffer, lacks};
+use crate::task::codec::json::{Lacks, bare_in_buffer, is_buffer, lacks};
 use crate::task::codec::plain::Plain;
 use crate::task::codec::tag;
 
@@ -76,7 +76,7 @@ impl<'de> Decoder<'de, '_> {
                 .map_err(|e: Error| e.or_lacks::<V>(Lacks::None)),
             tag::SOME => {
                 let is_ambiguous = matches!(self.peek()?, tag::NONE | tag::SOME | tag::UNIT);
-                let is_bare = !is_ambiguous && (is_buffer::<V>() || lacks::<V>(Lacks::Some));
+                let is_bare = !is_ambiguous && (bare_in_buffer::<V>() || lacks::<V>(Lacks::Some));
                 self.nested(|decoder| match is_bare {
                     true => de::Deserializer::deserialize_any(decoder, visitor),
                     false => visitor

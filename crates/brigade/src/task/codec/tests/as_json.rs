@@ -363,3 +363,91 @@ fn what_serde_buffers_is_refused_before_the_stack_overflows() {
         }
     });
 }
+
+/// Written as an option, read as what is in it.
+#[derive(Clone, Debug, PartialEq)]
+struct OptionWritten(u8);
+
+impl Serialize for OptionWritten {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.serialize_some(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for OptionWritten {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        u8::deserialize(d).map(OptionWritten)
+    }
+}
+
+#[test]
+fn an_option_in_a_buffer_is_told_from_what_is_in_it() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Bare(u8),
+        Maybe(Option<u8>),
+        Named { x: u8 },
+        NamedMaybe { x: Option<u8> },
+    }
+
+    let all = [
+        Either::Bare(5),
+        // JSON makes a `Bare` of it.
+        Either::Maybe(Some(5)),
+        Either::Maybe(None),
+        Either::Named { x: 5 },
+        // And a `Named` of this.
+        Either::NamedMaybe { x: Some(5) },
+        Either::NamedMaybe { x: None },
+    ];
+    for value in &all {
+        assert_eq!(back::<_, Either>(value).as_ref(), Ok(value));
+    }
+    let all = all.to_vec();
+    assert_eq!(back::<_, Vec<Either>>(&all).as_ref(), Ok(&all));
+}
+
+#[test]
+fn an_option_in_a_buffer_is_bare_to_a_type_that_asks_for_that() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Flattened {
+        first: u8,
+        #[serde(flatten)]
+        rest: Rest,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Rest {
+        bare: OptionWritten,
+        option: Option<u8>,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Text(String),
+        Of(OptionWritten),
+        Keyed(BTreeMap<i8, OptionWritten>),
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Rest(Rest),
+    }
+
+    let rest = || Rest {
+        bare: OptionWritten(1),
+        option: Some(2),
+    };
+    is_equal(&Flattened {
+        first: 0,
+        rest: rest(),
+    });
+    is_equal(&Tagged::Rest(rest()));
+    is_equal(&vec![
+        Untagged::Text("a".to_owned()),
+        Untagged::Of(OptionWritten(3)),
+    ]);
+    // JSON cannot: the key is a text in its buffer.
+    let keyed = Untagged::Keyed(BTreeMap::from([(-1, OptionWritten(4))]));
+    assert_eq!(back::<_, Untagged>(&keyed).as_ref(), Ok(&keyed));
+}
