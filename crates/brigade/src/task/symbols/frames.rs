@@ -66,9 +66,11 @@ impl Frames {
         let mut end = None;
         for &at in &self.calls {
             let calls = self.symbols.calls(at);
-            // What is inlined into ours is ours.
+            // A small task is inlined into what calls it, in optimized programs: what is inlined there
+            // is the task's, up to the first call that is ours.
             if end.is_none() && calls.iter().any(|(name, _)| is_ours(name)) {
-                end = Some(all.len()).filter(|&end| end > 0);
+                let tasks = calls.iter().take_while(|call| !is_our_code(call)).count();
+                end = Some(all.len() + tasks).filter(|&end| end > 0);
             }
             all.extend(calls);
         }
@@ -172,6 +174,14 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("brigade::task::entry::")
 }
 
+/// Whether a call that is inlined into that frame is of brigade's own code: the name of what is
+/// inlined has no path where there are line tables only.
+fn is_our_code((name, place): &NamedCall) -> bool {
+    // As the compiler was given it; in places it is behind the directory of the build.
+    let sources = file!().trim_end_matches("task/symbols/frames.rs");
+    is_ours(name) || place.as_ref().is_some_and(|place| place.contains(sources))
+}
+
 fn is_panic_machinery(name: &str) -> bool {
     const PREFIXES: [&str; 4] = [
         "core::panicking::",
@@ -198,6 +208,20 @@ fn is_panic_machinery(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_inlined_is_told_by_its_place() {
+        let call = |name: &str, place: String| (name.to_owned(), Some(place));
+        let ours = format!("/build/{}:12", file!());
+        assert!(is_our_code(&call("run", ours)));
+        assert!(is_our_code(&(
+            "brigade::task::entry::caught".to_owned(),
+            None
+        )));
+        let theirs = "/home/me/src/task/entry.rs:1".to_owned();
+        assert!(!is_our_code(&call("{closure#0}", theirs)));
+        assert!(!is_our_code(&("main".to_owned(), None)));
+    }
 
     #[test]
     fn places_in_the_standard_library_are_known_wherever_it_was_built() {
