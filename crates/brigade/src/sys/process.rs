@@ -240,15 +240,22 @@ pub(crate) fn try_signal_through(process: impl AsFd) -> io::Result<()> {
 /// A child that has ended, and is not reaped yet. An error is that there are no children: see
 /// [`try_calls`].
 pub(crate) fn peek_ended() -> Option<u32> {
-    // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
-    // child: waitid(2).
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 {
-            return None;
+    loop {
+        // SAFETY: `info` is written by the kernel, and its process id is 0 where there is no such
+        // child: waitid(2).
+        let (pid, code, status) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+            if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 || info.si_pid() == 0 {
+                return None;
+            }
+            (info.si_pid(), info.si_code, info.si_status())
+        };
+        if matches!(code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED) {
+            return Some(pid as u32);
         }
-        Some(info.si_pid() as u32).filter(|&pid| pid != 0)
+        // A stop of one that is traced is told to its tracer whatever that waits for.
+        stop_tracing(pid, status & 0x7f);
     }
 }
 
