@@ -5,6 +5,7 @@ mod job;
 pub(crate) mod local;
 mod task;
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -418,9 +419,11 @@ impl Pool {
     where
         F: Fn(A) -> R + 'static,
     {
-        let exported = Exported::find(task).ok_or(
-            "the function is not exported: write `brigade::export!(\"name\", function)` beside it",
-        )?;
+        let is_pointer = TypeId::of::<F>() == TypeId::of::<fn(A) -> R>();
+        let exported = Exported::find(task).ok_or(match is_pointer {
+            true => "no exported function is at the pointer's address: pass the function itself, as it is named, and write `brigade::export!(\"name\", function)` beside it",
+            false => "the function is not exported: write `brigade::export!(\"name\", function)` beside it",
+        })?;
         let name = exported.name();
         if !wire::is_name(name) {
             return Err(format!(

@@ -39,7 +39,7 @@ pub(crate) fn length(bytes: Vec<u8>) -> usize {
 }
 brigade::export!("length", length);
 
-/// Computes for so many milliseconds.
+/// Computes for `milliseconds` ms.
 pub(crate) fn works(milliseconds: u64) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(milliseconds) {

@@ -20,7 +20,7 @@ use crate::rows;
 use crate::traffic::join;
 use crate::work::nothing;
 
-/// So many events that a worker's socket has room for them all.
+/// How many events a task sends: a worker's socket has room for them all.
 const EVENTS: u64 = 200;
 
 /// Writes each event as a line, as one that logs does, and forgets it.

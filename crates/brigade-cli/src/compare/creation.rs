@@ -35,7 +35,7 @@ pub(super) const SPAWN: &str = "spawn";
 pub(super) const PROGRAM: &str = "program";
 /// By itself, from a program with no heap.
 pub(super) const FORK: &str = "fork";
-/// The figure of the same task in a pool, which creates nobody.
+/// The figure of the same task in a pool, which creates no worker for it.
 pub(super) const POOLED: &str = "pooled";
 
 static HEAPS: [Heap; 4] = [

@@ -53,6 +53,8 @@ mod state;
 mod stats;
 mod submit_async;
 mod task_builder;
+#[cfg(feature = "tracing")]
+mod task_names;
 pub(crate) mod thread;
 #[cfg(feature = "timeline")]
 mod timeline;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::call_target::CallTarget;
 use crate::Kind;
 use crate::pool::config::Options;
+use crate::pool::task_names::TaskNames;
 use crate::task::contain::contained;
 use crate::trace::{Level, Span, SpanFields, Submission};
 use crate::worker::process::host::events::{self, Forwarding, Spans};
@@ -32,7 +33,7 @@ pub(super) struct TaskSpans {
     open: Mutex<BTreeMap<(u64, u32), Arc<Span>>>,
     of_workers: Mutex<HashMap<u32, Arc<Span>>>,
     ended: Mutex<Vec<u64>>,
-    names: Mutex<HashMap<(usize, usize), Arc<str>>>,
+    names: TaskNames,
 }
 
 /// Tasks that were submitted together, of which some have not ended.
@@ -57,7 +58,7 @@ impl TaskSpans {
             open: Mutex::default(),
             of_workers: Mutex::default(),
             ended: Mutex::default(),
-            names: Mutex::default(),
+            names: TaskNames::default(),
         }
     }
 
@@ -106,16 +107,6 @@ impl TaskSpans {
         events::wait_until_told(UNTIL_TOLD);
     }
 
-    /// What the task is called. Found out once for each function.
-    fn name(&self, target: &CallTarget) -> Arc<str> {
-        if let Some(name) = lock(&self.names).get(&target.key()) {
-            return Arc::clone(name);
-        }
-        let name: Arc<str> = target.name(&self.options).get().into();
-        lock(&self.names).insert(target.key(), Arc::clone(&name));
-        name
-    }
-
     fn open(
         &self,
         submission: Submission,
@@ -147,7 +138,8 @@ impl Spans for TaskSpans {
             }
             (accepted.target, accepted.submission.clone())
         };
-        let span = self.open(submission, Some(&self.name(&target)), Some(task), worker);
+        let name = self.names.get(target.key(), || target.name(&self.options));
+        let span = self.open(submission, Some(&name), Some(task), worker);
         lock(&self.open).insert((task, worker), Arc::clone(&span));
         Some(span)
     }

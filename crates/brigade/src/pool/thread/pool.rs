@@ -13,8 +13,6 @@ use super::counters::{self, PoolCounters, ThreadCounters};
 use super::keyed::KeyedThread;
 use super::locks::lock;
 use super::registry;
-#[cfg(feature = "tracing")]
-use super::task_spans::TaskNames;
 use super::thread_table::{HAS_SENTRY, NEED_WORKER, ThreadTable};
 use super::timeouts::TimeoutMonitor;
 use super::work::Work;
@@ -25,6 +23,8 @@ use crate::pool::policy::keys::Keys;
 use crate::pool::policy::queue_and_retries::should_remove_cancelled;
 use crate::pool::policy::run::{RunTimes, TaskRun};
 use crate::pool::policy::size::Following;
+#[cfg(feature = "tracing")]
+use crate::pool::task_names::TaskNames;
 use crate::sys::original::Original;
 use crate::sys::{clock, spin};
 use crate::task::contain::contained;

@@ -11,38 +11,6 @@ use crate::trace::Submission;
 type Function = (usize, &'static Location<'static>);
 
 #[cfg(feature = "tracing")]
-mod names {
-    use std::collections::HashMap;
-    use std::sync::{Arc, Mutex};
-
-    use super::{Function, TaskName};
-    use crate::pool::thread::locks::lock;
-
-    /// What functions are called. To find that out takes longer than to open a span.
-    #[derive(Debug, Default)]
-    pub(in crate::pool::thread) struct TaskNames(Mutex<HashMap<(usize, usize), Arc<str>>>);
-
-    impl TaskNames {
-        pub(super) fn get(
-            &self,
-            (address, call_site): Function,
-            name: impl FnOnce() -> TaskName,
-        ) -> Arc<str> {
-            let key = (address, std::ptr::from_ref(call_site) as usize);
-            if let Some(name) = lock(&self.0).get(&key) {
-                return Arc::clone(name);
-            }
-            let name: Arc<str> = name().get().into();
-            lock(&self.0).insert(key, Arc::clone(&name));
-            name
-        }
-    }
-}
-
-#[cfg(feature = "tracing")]
-pub(super) use names::TaskNames;
-
-#[cfg(feature = "tracing")]
 impl ThreadPool {
     /// Where the calling thread submits a task, if that is to be known. Asked for where nothing is
     /// locked.
@@ -61,7 +29,9 @@ impl ThreadPool {
         name: impl FnOnce() -> TaskName,
         run: impl FnOnce() -> R,
     ) -> R {
-        let name = self.task_names.get(function, name);
+        let (address, call_site) = function;
+        let key = (address, std::ptr::from_ref(call_site) as usize);
+        let name = self.task_names.get(key, name);
         let fields = crate::trace::SpanFields {
             name: Some(&name),
             pool: Some(self.pool_id),

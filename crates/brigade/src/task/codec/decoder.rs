@@ -43,7 +43,7 @@ pub(super) struct Decoder<'de, 'n> {
     names: &'n Names<'de>,
     /// The variant that comes next.
     announced: Announced<'de>,
-    /// An element or a field could not be read, and so many come after it.
+    /// `Some(n)`: an element or a field could not be read, and `n` come after it.
     failed_before: Option<usize>,
 }
 

@@ -234,6 +234,9 @@ impl serde::de::Error for Error {
         if matches!(came, Unexpected::Option | Unexpected::Bytes(_)) {
             json::doubt(json::OPTIONS);
         }
+        if came == Unexpected::Option && json::may_hide_another_type() {
+            count_grave();
+        }
         error
     }
 

@@ -10,7 +10,9 @@
 //! which visitor will ask. A message that cannot be read, and in which such a method was lacking,
 //! is read once more with all buffers filled as JSON would fill them. So is one in which a buffer
 //! got a key that is no text, for to JSON each is one; and one in which a buffer got a `Some(x)`,
-//! which to JSON is `x`: a reader that asks for no option refuses it.
+//! which to JSON is `x`, and a type refused an option. There the next type of an `untagged` may have
+//! been read in place of the one that was written; so that is right which is written as the message
+//! is (`reread.rs`).
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -46,6 +48,8 @@ pub(super) const OPTIONS: Filling = 1;
 pub(super) const KEYS: Filling = 2;
 /// A `Some(x)`: `x`.
 pub(super) const BARE: Filling = 4;
+/// As they are: an option that a type refuses does not end the reading.
+pub(super) const TRUSTED: Filling = 8;
 
 /// Notes that a visitor had no method for an option or for bytes ([`OPTIONS`]), or that a buffer
 /// was given a key that is no text ([`KEYS`]) or a `Some` ([`BARE`]).
@@ -63,6 +67,12 @@ pub(super) fn bare_in_buffer<V>() -> bool {
         doubt(BARE);
     }
     is_bare
+}
+
+/// Whether the option that a type refuses may have come from a buffer, so that another type is
+/// tried: it has to be found out then which of them was written.
+pub(super) fn may_hide_another_type() -> bool {
+    DOUBTED.get() & BARE != 0 && AS_JSON.get() & TRUSTED == 0
 }
 
 /// Whether buffers are given keys as texts.

@@ -35,6 +35,7 @@ use self::decoder::{Decoder, Names};
 use self::error::{Error, Result};
 pub(crate) use self::format::MAX_BYTES;
 use self::format::{HAS_NAMES, HAS_WIDE_NAMES, VERSION, within_limit};
+use self::json::AsJson;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use self::large::{Encoded, decode_encoded, decode_file_frame, large_vector};
 use super::{Message, carry};
@@ -137,9 +138,14 @@ pub(crate) fn decode<T: Message>(
         }
     }
     let may_repeat = descriptors.is_empty();
+    let _once = (!may_repeat).then(|| AsJson::begin(json::TRUSTED));
     carry::provide(descriptors, || decode_message(bytes)).or_else(|e| {
         let read = || carry::provide(Vec::new(), || decode_message(bytes));
-        reread::again(may_repeat, e, read).map_err(|e| not_decoded::<T>(&e))
+        let is_written = |value: &T| {
+            let mut written = Vec::new();
+            encode(value, &mut written).is_ok() && written == bytes
+        };
+        reread::again(may_repeat, e, read, is_written).map_err(|e| not_decoded::<T>(&e))
     })
 }
 

@@ -447,6 +447,29 @@ fn an_option_in_a_buffer_is_bare_to_a_type_that_asks_for_that() {
         Untagged::Text("a".to_owned()),
         Untagged::Of(OptionWritten(3)),
     ]);
+    // The value that JSON gives is the one that was written, though another type takes what is in
+    // the buffer.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum CatchAll {
+        Of(OptionWritten),
+        Maybe(Option<u8>),
+        Any(serde_json::Value),
+    }
+    is_equal(&CatchAll::Of(OptionWritten(3)));
+    is_equal(&vec![
+        CatchAll::Of(OptionWritten(3)),
+        CatchAll::Any(serde_json::Value::from("a")),
+        CatchAll::Maybe(None),
+    ]);
+    is_equal(&(
+        Flattened {
+            first: 0,
+            rest: rest(),
+        },
+        CatchAll::Of(OptionWritten(4)),
+    ));
+
     // JSON cannot: the key is a text in its buffer.
     let keyed = Untagged::Keyed(BTreeMap::from([(-1, OptionWritten(4))]));
     assert_eq!(back::<_, Untagged>(&keyed).as_ref(), Ok(&keyed));

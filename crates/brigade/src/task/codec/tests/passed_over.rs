@@ -173,7 +173,7 @@ impl<'de, K: DeserializeOwned + Ord, T: DeserializeOwned> Deserialize<'de> for T
 /// As [`decode`], of what is not written again.
 fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
     let read = || super::decode_message(bytes);
-    let read = read().or_else(|e| super::reread::again(true, e, read));
+    let read = read().or_else(|e| super::reread::again(true, e, read, |_| true));
     read.map_err(|e| e.to_string())
 }
 

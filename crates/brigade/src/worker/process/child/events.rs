@@ -141,14 +141,14 @@ impl Sender {
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        number(metadata.level()) <= self.level
+        events::number_of(*metadata.level()) <= self.level
     }
 
     /// `spans`: those that it is in, as a text.
     fn send_event(&self, event: &Event<'_>, spans: &str) {
         let metadata = event.metadata();
         let place = Place {
-            level: number(metadata.level()),
+            level: events::number_of(*metadata.level()),
             name: metadata.name(),
             target: metadata.target(),
             module: metadata.module_path(),
@@ -220,15 +220,8 @@ impl Subscriber for ToProgram {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let level = SENDER.get().map_or(0, |sender| sender.level);
-        Some(match level {
-            0 => LevelFilter::OFF,
-            1 => LevelFilter::ERROR,
-            2 => LevelFilter::WARN,
-            3 => LevelFilter::INFO,
-            4 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
-        })
+        let wanted = |sender: &Sender| LevelFilter::from_level(events::level_of(sender.level));
+        Some(SENDER.get().map_or(LevelFilter::OFF, wanted))
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
@@ -360,17 +353,6 @@ impl log::Log for ToProgram {
     }
 
     fn flush(&self) {}
-}
-
-/// From 1, an error, to 5.
-fn number(level: &tracing::Level) -> u8 {
-    match *level {
-        tracing::Level::ERROR => 1,
-        tracing::Level::WARN => 2,
-        tracing::Level::INFO => 3,
-        tracing::Level::DEBUG => 4,
-        tracing::Level::TRACE => 5,
-    }
 }
 
 /// Writes the values of an event.

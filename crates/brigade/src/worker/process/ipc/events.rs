@@ -11,6 +11,7 @@
 use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
+use tracing::Level;
 
 use crate::task::text::floor_char_boundary;
 
@@ -56,7 +57,7 @@ pub(crate) struct Keeps {
 /// Where an event comes from, as its metadata has it; the names of its fields follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place<'a> {
-    /// From 1, an error, to 5.
+    /// As [`number_of`] has it.
     pub(crate) level: u8,
     pub(crate) name: &'a str,
     pub(crate) target: &'a str,
@@ -113,6 +114,28 @@ pub(crate) struct EventFrame<'a> {
     /// The spans in the worker, the outermost first: `outer{a=1}:inner`.
     pub(crate) spans: &'a str,
     values: &'a [u8],
+}
+
+/// A level's number in a frame: from 1, an error, to 5.
+pub(crate) fn number_of(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+/// The level of that number.
+pub(crate) fn level_of(number: u8) -> Level {
+    match number {
+        1 => Level::ERROR,
+        2 => Level::WARN,
+        3 => Level::INFO,
+        4 => Level::DEBUG,
+        _ => Level::TRACE,
+    }
 }
 
 // ---- writing, in the worker

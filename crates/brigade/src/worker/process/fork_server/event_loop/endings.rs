@@ -15,7 +15,7 @@ use crate::worker::process::fork_server::streams::{NOBODY_READS, Stream, StreamW
 
 /// How many workers are looked at in a turn, at the most, for each takes some microseconds. Where
 /// there are more they take turns.
-const LOOKED_AT: usize = 256;
+const MAX_LOOKS: usize = 256;
 
 impl EventLoop<'_> {
     /// Reaps what has ended, and ends what the dead left behind.
@@ -78,7 +78,7 @@ impl EventLoop<'_> {
         };
         let first = self.looked_at % self.workers.len().max(1);
         let mut turn = 0;
-        for (&pid, worker) in self.workers.iter_mut().skip(first).take(LOOKED_AT) {
+        for (&pid, worker) in self.workers.iter_mut().skip(first).take(MAX_LOOKS) {
             turn += 1;
             let looks = numbers.there(pid).and_then(process::main_thread_ended);
             worker.main_thread = match (worker.main_thread, looks) {

@@ -33,6 +33,7 @@ use crate::sys::error::Call;
 use crate::sys::opened;
 use crate::task::name::TaskName;
 use crate::trace::{Level, Span, SpanFields, Submission};
+use crate::worker::process::ipc::events::number_of;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
 /// What a worker may be ahead of the thread that reads, in bytes of the kernel's; no more than
@@ -77,13 +78,7 @@ impl std::fmt::Debug for Forwarding {
 impl Forwarding {
     /// The thread that reads is started, if it was not.
     pub(crate) fn new<S: Spans + 'static>(level: Level, spans: &Arc<S>) -> io::Result<Forwarding> {
-        let level = match level {
-            Level::ERROR => 1,
-            Level::WARN => 2,
-            Level::INFO => 3,
-            Level::DEBUG => 4,
-            Level::TRACE => 5,
-        };
+        let level = number_of(level);
         let spans: Arc<dyn Spans> = Arc::<S>::clone(spans);
         Reader::get()?.watch(&spans);
         Ok(Forwarding { level, spans })

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tracing::Metadata;
 use tracing::subscriber::Interest;
-use tracing::{Level, Metadata};
 use tracing_core::callsite::{self, Callsite, Identifier};
 use tracing_core::field::{Field, FieldSet};
 use tracing_core::metadata::Kind;
@@ -106,7 +106,7 @@ impl RemoteCallsite {
             Metadata::new(
                 place.name,
                 place.target,
-                level(place.level),
+                events::level_of(place.level),
                 place.file,
                 place.line,
                 place.module,
@@ -119,17 +119,6 @@ impl RemoteCallsite {
             .get_or_init(|| metadata.fields().iter().collect());
         callsite::register(callsite);
         callsite
-    }
-}
-
-/// A level by its number, from 1.
-fn level(number: u8) -> Level {
-    match number {
-        1 => Level::ERROR,
-        2 => Level::WARN,
-        3 => Level::INFO,
-        4 => Level::DEBUG,
-        _ => Level::TRACE,
     }
 }
 
@@ -205,7 +194,10 @@ mod tests {
         for n in 0..MAX_PLACES + 100 {
             let found = places.find(&bytes(n)).expect("a place");
             assert_eq!(found.is_shared(), n >= MAX_PLACES);
-            assert_eq!(*found.metadata_of().level(), level(1 + (n % 5) as u8));
+            assert_eq!(
+                *found.metadata_of().level(),
+                events::level_of(1 + (n % 5) as u8)
+            );
         }
         assert_eq!((places.own.len(), places.shared.len()), (MAX_PLACES, 5));
         // The first is still the same.

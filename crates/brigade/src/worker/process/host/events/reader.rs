@@ -140,7 +140,7 @@ impl Reader {
     }
 
     fn run(&self) {
-        let mut hand = Hand {
+        let mut state = ReadState {
             places: Places::default(),
             buffer: vec![0; MAX_FRAME],
         };
@@ -155,7 +155,7 @@ impl Reader {
                 if key == WAKE {
                     let _ = rustix::io::read(&self.wake, &mut [0; 8][..]);
                 } else {
-                    self.read(key, IN_A_ROW, &mut hand);
+                    self.read(key, IN_A_ROW, &mut state);
                 }
             }
             if sweep_at.is_none() && self.sweep_is_due.load(Ordering::Acquire) {
@@ -168,7 +168,7 @@ impl Reader {
             if asked > made || sweep_at.is_some_and(|at| at <= Instant::now()) {
                 sweep_at = None;
                 self.sweep_is_due.store(false, Ordering::Release);
-                self.sweep(&mut hand);
+                self.sweep(&mut state);
                 lock(&self.sweeps).made = asked;
                 self.swept.notify_all();
             }
@@ -178,7 +178,7 @@ impl Reader {
     }
 
     /// Reads all that is there, and then closes the spans of tasks that had ended before.
-    fn sweep(&self, hand: &mut Hand) {
+    fn sweep(&self, state: &mut ReadState) {
         let watched: Vec<_> = lock(&self.watched)
             .iter()
             .filter_map(Weak::upgrade)
@@ -186,7 +186,7 @@ impl Reader {
         let ended: Vec<_> = watched.iter().map(|spans| spans.take_ended()).collect();
         let keys: Vec<_> = lock(&self.sources).keys().copied().collect();
         for key in keys {
-            self.read(key, MOST_IN_A_SWEEP, hand);
+            self.read(key, MOST_IN_A_SWEEP, state);
         }
         for (spans, ended) in watched.iter().zip(ended) {
             if !ended.is_empty() {
@@ -198,17 +198,17 @@ impl Reader {
     }
 
     /// Reads at most `most` frames of a worker, and hands their events to the subscriber.
-    fn read(&self, key: u64, most: usize, hand: &mut Hand) {
+    fn read(&self, key: u64, most: usize, state: &mut ReadState) {
         let Some(source) = lock(&self.sources).get(&key).map(Arc::clone) else {
             return;
         };
         let mut has_ended = false;
         for _ in 0..most {
-            match source.read(&mut hand.buffer) {
+            match source.read(&mut state.buffer) {
                 Read::Frame(len) => {
                     // One that is longer was cut: it makes no sense.
-                    let frame = hand.buffer.get(..len).unwrap_or_default();
-                    contained(|| tell(&source, frame, &mut hand.places));
+                    let frame = state.buffer.get(..len).unwrap_or_default();
+                    contained(|| tell(&source, frame, &mut state.places));
                 }
                 Read::Nothing => break,
                 Read::End => {
@@ -227,8 +227,8 @@ impl Reader {
     }
 }
 
-/// What the thread has in hand.
-struct Hand {
+/// What the thread keeps from one frame to the next.
+struct ReadState {
     places: Places,
     buffer: Vec<u8>,
 }
