@@ -5,6 +5,10 @@ use async_nats::{Client, Event};
 use crate::settings::check_name;
 use crate::{Error, OLDEST_SERVER, Settings};
 
+/// What servers have to take in one message: inputs and results up to 256 KiB, and what goes with
+/// them.
+const MESSAGE: usize = 512 * 1024;
+
 /// A connection of a program of this application, to servers that are new enough.
 pub(crate) async fn connect(url: &str, app: &str, settings: &Settings) -> Result<Client, Error> {
     check_name(app)?;
@@ -36,6 +40,10 @@ pub(crate) async fn connect(url: &str, app: &str, settings: &Settings) -> Result
     let version = client.server_info().version;
     if !is_new_enough(&version) {
         return Err(Error::OldServer { found: version });
+    }
+    let most = client.server_info().max_payload;
+    if most < MESSAGE {
+        return Err(Error::SmallMessages { most });
     }
     Ok(client)
 }

@@ -33,6 +33,15 @@ pub enum Error {
         /// What it says of itself.
         found: String,
     },
+    /// The server takes only smaller messages than this crate sends: its `max_payload` has to be
+    /// 512 KiB at least. By default it is 1 MiB.
+    #[error(
+        "the server takes messages of {most} bytes at most; its `max_payload` has to be 512 KiB or more"
+    )]
+    SmallMessages {
+        /// What it says that it takes.
+        most: usize,
+    },
     /// No worker that lives has the task, and it was [to be
     /// offered](crate::TaskBuilder::only_if_offered). Says which builds there are.
     #[error("{0}")]

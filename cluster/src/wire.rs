@@ -127,6 +127,11 @@ pub(crate) fn is_trace(value: &str) -> bool {
     (1..=512).contains(&value.len()) && value.bytes().all(is_fine)
 }
 
+/// What is told of a task, in the words of a pool on one machine.
+pub(crate) fn of_task(name: &str, why: &str) -> String {
+    format!("task `{name}`: {why}")
+}
+
 /// Whole ones, and never less than that.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use brigade::exported::Failure;
+use brigade::exported::{self, Failure};
 use brigade::{JoinError, Message};
 
 use super::job::{Job, Task};
@@ -20,7 +20,8 @@ use crate::Error;
 pub struct JoinHandle<R>(Inner<R>);
 
 enum Inner<R> {
-    Local(brigade::JoinHandle<R>),
+    /// With the name under which the task is exported: elsewhere its errors have that.
+    Local(brigade::JoinHandle<R>, &'static str),
     Remote {
         job: Arc<Job>,
         task: Task,
@@ -31,8 +32,8 @@ enum Inner<R> {
 }
 
 impl<R: Message> JoinHandle<R> {
-    pub(super) fn local(handle: brigade::JoinHandle<R>) -> JoinHandle<R> {
-        JoinHandle(Inner::Local(handle))
+    pub(super) fn local(handle: brigade::JoinHandle<R>, name: &'static str) -> JoinHandle<R> {
+        JoinHandle(Inner::Local(handle, name))
     }
 
     pub(super) fn remote(
@@ -56,7 +57,7 @@ impl<R: Message> JoinHandle<R> {
     pub fn number(&self) -> Option<u64> {
         match &self.0 {
             Inner::Remote { task, .. } => Some(task.number),
-            Inner::Local(_) | Inner::Refused(_) => None,
+            Inner::Local(..) | Inner::Refused(_) => None,
         }
     }
 
@@ -69,7 +70,7 @@ impl<R: Message> JoinHandle<R> {
     /// The servers did not answer; then it is not known whether the task is cancelled.
     pub async fn cancel(&self) -> Result<(), Error> {
         match &self.0 {
-            Inner::Local(handle) => handle.cancel(),
+            Inner::Local(handle, _) => handle.cancel(),
             Inner::Remote { job, task, .. } => {
                 let how = Failure::of(&JoinError::Cancelled);
                 job.end(task, how).await?;
@@ -87,7 +88,10 @@ impl<R: Message> Future for JoinHandle<R> {
     /// It is asked again after it has given the result.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Inner::Local(handle) => Pin::new(handle).poll(context),
+            Inner::Local(handle, name) => {
+                let polled = Pin::new(handle).poll(context);
+                polled.map_err(|error| exported::with_name(error, name))
+            }
             Inner::Remote { result, .. } => result.as_mut().poll(context),
             Inner::Refused(why) => match why.take() {
                 Some(why) => Poll::Ready(Err(why)),

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brigade::exported::{self, CODEC, Exported, Failure};
 use brigade::{JoinError, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use time::OffsetDateTime;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::lost::end_what_is_lost;
 use crate::Error;
 use crate::status::Worker;
 use crate::store::{NotAccepted, Store};
@@ -50,7 +52,7 @@ pub(super) struct Task {
     pub(super) name: &'static str,
     pub(super) types: String,
     /// The number of its message.
-    sequence: u64,
+    pub(super) sequence: u64,
     pub(super) deadline: Option<Duration>,
 }
 
@@ -70,21 +72,31 @@ pub(super) struct Job {
     shared: Arc<Shared>,
     next: AtomicU64,
     watch: tokio::task::JoinHandle<()>,
+    lost: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    store: Arc<Store>,
+pub(super) struct Shared {
+    pub(super) store: Arc<Store>,
     build: String,
     name: String,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Record>>>,
+    waiting: Mutex<HashMap<u64, Waiting>>,
     /// A handle was added to `waiting`: the watch, which rests while there are none, goes on.
     begun: Notify,
+}
+
+/// Who waits for the end of a task.
+#[derive(Debug)]
+struct Waiting {
+    sender: oneshot::Sender<Record>,
+    /// `None`: the servers do not have it yet.
+    task: Option<Task>,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         self.watch.abort();
+        self.lost.abort();
     }
 }
 
@@ -99,6 +111,7 @@ impl Job {
         });
         Job {
             watch: tokio::spawn(watch(Arc::clone(&shared))),
+            lost: tokio::spawn(end_what_is_lost(Arc::clone(&shared))),
             shared,
             next: AtomicU64::new(0),
         }
@@ -113,7 +126,7 @@ impl Job {
     }
 
     pub(super) fn id(&self, number: u64) -> String {
-        format!("{}.{number}", self.shared.name)
+        self.shared.id(number)
     }
 
     /// Hands a task over. `waits`: for room in the queue. `None`: there is none.
@@ -166,22 +179,13 @@ impl Job {
             sequence,
             deadline: head.options.deadline,
         };
+        self.shared.sent(&task);
         Ok(Some((task, result)))
     }
 
     /// Writes how a task ended, unless it has an end: as a worker does, without having run it.
     pub(super) async fn end(&self, task: &Task, how: Failure) -> Result<(), Error> {
-        let record = Record {
-            name: task.name.to_owned(),
-            types: task.types.clone(),
-            run: self.store().unique(),
-            attempts: 0,
-            end: End::Failed(how),
-            is_dead: false,
-        };
-        let id = self.id(task.number);
-        let created = self.store().create_result(&id, record.to_bytes());
-        created.await.map(|_| ())
+        self.shared.end(task, how).await
     }
 
     /// The servers have dropped this task, if it does not run: without an end of its own its handle
@@ -269,6 +273,7 @@ impl Job {
                 if Instant::now() >= until {
                     return Err(e);
                 }
+                store.make_what_is_gone(&e).await;
                 pause.wait().await;
             }
             body = Bytes::new();
@@ -282,7 +287,7 @@ impl Job {
                 Err(NotAccepted::Full) if !waits => return Ok(None),
                 Err(NotAccepted::Full) => until = Instant::now() + store.settings.patience,
                 Err(NotAccepted::Failed(e)) if Instant::now() >= until => return Err(e),
-                Err(NotAccepted::Failed(_)) => {}
+                Err(NotAccepted::Failed(e)) => store.make_what_is_gone(&e).await,
             }
             pause.wait().await;
         }
@@ -290,25 +295,60 @@ impl Job {
 }
 
 impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn expect(&self, number: u64) -> oneshot::Receiver<Record> {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.insert(number, sender);
-        drop(waiting);
+        let waiting = Waiting { sender, task: None };
+        self.waiting().insert(number, waiting);
         self.begun.notify_one();
         receiver
     }
 
+    /// The servers have it. Its end may be there already.
+    fn sent(&self, task: &Task) {
+        if let Some(waiting) = self.waiting().get_mut(&task.number) {
+            waiting.task = Some(task.clone());
+        }
+    }
+
     fn take(&self, number: u64) -> Option<oneshot::Sender<Record>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.remove(&number)
+        let taken = self.waiting().remove(&number);
+        taken.map(|waiting| waiting.sender)
     }
 
     /// Forgets handles that were dropped. Whether any is left.
     fn is_awaited(&self) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|_, sender| !sender.is_closed());
+        let mut waiting = self.waiting();
+        waiting.retain(|_, waiting| !waiting.sender.is_closed());
         !waiting.is_empty()
+    }
+
+    /// Tasks that the servers have taken, and whose end is awaited.
+    pub(super) fn awaited(&self) -> Vec<Task> {
+        let waiting = self.waiting();
+        let awaited = waiting.values().filter(|one| !one.sender.is_closed());
+        awaited.filter_map(|one| one.task.clone()).collect()
+    }
+
+    pub(super) fn id(&self, number: u64) -> String {
+        format!("{}.{number}", self.name)
+    }
+
+    pub(super) async fn end(&self, task: &Task, how: Failure) -> Result<(), Error> {
+        let record = Record {
+            name: task.name.to_owned(),
+            types: task.types.clone(),
+            run: self.store.unique(),
+            attempts: 0,
+            end: End::Failed(how),
+            is_dead: false,
+        };
+        let id = self.id(task.number);
+        let created = self.store.create_result(&id, record.to_bytes());
+        created.await.map(|_| ())
     }
 }
 
@@ -337,6 +377,8 @@ pub(super) struct Watch {
     job: String,
     /// The revision of the bucket from which on nothing has been seen.
     next: u64,
+    /// When that bucket was made.
+    made: Option<OffsetDateTime>,
     open: Option<async_nats::jetstream::kv::Watch>,
     pause: Pause,
 }
@@ -347,6 +389,7 @@ impl Watch {
             store,
             job,
             next: 1,
+            made: None,
             open: None,
             pause: Pause::new(),
         }
@@ -356,10 +399,11 @@ impl Watch {
     pub(super) async fn next(&mut self) -> (u64, Record) {
         loop {
             let Some(open) = &mut self.open else {
-                match self.store.watch_results(&self.job, self.next).await {
+                match self.begin().await {
                     Ok(open) => self.open = Some(open),
                     Err(e) => {
                         tracing::debug!(job = self.job, "{e}");
+                        self.store.make_what_is_gone(&e).await;
                         self.pause.wait().await;
                     }
                 }
@@ -390,6 +434,17 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Begins where it was, unless the bucket is another one, whose revisions begin anew.
+    async fn begin(&mut self) -> Result<async_nats::jetstream::kv::Watch, Error> {
+        let made = self.store.results_made().await?;
+        if self.made.replace(made).is_some_and(|before| before != made) {
+            self.next = 1;
+        }
+        self.store.watch_results(&self.job, self.next).await
+    }
+}
+
 /// The end of a task, from its record.
 pub(super) async fn outcome<R: Message>(
     store: &Store,
@@ -397,9 +452,15 @@ pub(super) async fn outcome<R: Message>(
     (name, types): (&str, &str),
     started: &'static Location<'static>,
 ) -> Result<R, JoinError> {
-    let undeliverable = |why: String| Err(JoinError::Undeliverable(why));
+    let undeliverable = |why: String| Err(JoinError::Undeliverable(wire::of_task(name, &why)));
     let bytes = match record.end {
-        End::Failed(failure) => return Err(failure.into_error(name, started)),
+        End::Failed(failure) => {
+            return match failure.into_error(name, started) {
+                // In the worker's words, for a name that is known there only.
+                JoinError::Undeliverable(why) if !why.starts_with("task `") => undeliverable(why),
+                error => Err(exported::with_name(error, name)),
+            };
+        }
         _ if record.name != name || record.types != types => {
             return undeliverable(format!(
                 "the result is one of task `{}`, not of `{name}`, or of other types",
@@ -424,5 +485,8 @@ pub(super) async fn outcome<R: Message>(
             }
         }
     };
-    exported::decode(&bytes).map_err(|e| JoinError::Undeliverable(format!("its result {e}")))
+    match exported::decode(&bytes) {
+        Ok(value) => Ok(value),
+        Err(e) => undeliverable(format!("its result {e}")),
+    }
 }

@@ -1,8 +1,10 @@
 //! [`Pool`]: where tasks are submitted.
 
+mod builder;
 mod handle;
 mod job;
 pub(crate) mod local;
+mod lost;
 mod task;
 
 use std::any::TypeId;
@@ -19,13 +21,13 @@ use brigade::{JoinError, Message};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::builder::PoolBuilder;
 pub use self::handle::JoinHandle;
 pub(crate) use self::job::Pause;
 use self::job::{Encoded, Job, Watch, outcome};
 pub use self::task::TaskBuilder;
-use crate::store::Store;
+use crate::Error;
 use crate::wire::{self, Options};
-use crate::{Error, Settings};
 
 /// A pool whose workers are on many machines; or on this one.
 ///
@@ -103,79 +105,15 @@ struct Asked {
     has_to_be_offered: bool,
 }
 
-/// Configures a [`Pool`].
-#[derive(Debug)]
-#[must_use = "it is a pool only when it is connected"]
-pub struct PoolBuilder {
-    url: String,
-    app: String,
-    settings: Settings,
-    local: Option<brigade::Pool>,
-    in_flight: usize,
-    build: Option<String>,
-}
-
-impl PoolBuilder {
-    /// What all programs of the application agree on.
-    ///
-    /// *Default: [`Settings::default`].*
-    pub fn settings(mut self, settings: Settings) -> PoolBuilder {
-        self.settings = settings;
-        self
-    }
-
-    /// The pool that runs the tasks where the URL is `local:`.
-    ///
-    /// *Default: processes, as many as the machine has processors.*
-    pub fn local(mut self, pool: brigade::Pool) -> PoolBuilder {
-        self.local = Some(pool);
-        self
-    }
-
-    /// How many tasks of a map are submitted ahead of its results. At least 1; more than all
-    /// workers have together keeps them busy.
-    ///
-    /// *Default: 1,000.*
-    pub fn in_flight(mut self, tasks: usize) -> PoolBuilder {
-        self.in_flight = tasks.max(1);
-        self
-    }
-
-    /// Names the build of this program: only workers of a build of [this name](crate::Worker::build)
-    /// run its tasks. 1 to 64 letters, digits, `-` and `_`.
-    ///
-    /// *Default: a hash of the names and types of the tasks that it exports. So builds that differ
-    /// elsewhere share their workers.*
-    pub fn build(mut self, name: &str) -> PoolBuilder {
-        self.build = Some(name.to_owned());
-        self
-    }
-
-    /// Connects, and makes the application's streams if there are none.
-    ///
-    /// # Errors
-    /// The name of the application or the build is none; no server answers, or an old one; the streams could not
-    /// be made; the local pool could not be started.
-    pub async fn connect(self) -> Result<Pool, Error> {
-        let build = crate::build::named(self.build)?;
-        let backend = if self.url == "local:" {
-            crate::settings::check_name(&self.app)?;
-            let pool = match self.local {
-                Some(pool) => pool,
-                None => brigade::Pool::processes(
-                    std::thread::available_parallelism().map_or(1, usize::from),
-                )?,
-            };
-            Backend::Local(pool, self.in_flight)
-        } else {
-            let store = Store::open(&self.url, &self.app, self.settings).await?;
-            Backend::Remote(Remote {
-                job: Arc::new(Job::start(Arc::new(store), build)),
-                in_flight: self.in_flight,
-                types: Mutex::default(),
-            })
-        };
-        Ok(Pool(Arc::new(backend)))
+impl Asked {
+    /// The task, if this can be asked of one; or why not.
+    fn fit<A, R>(&self, task: Found<A, R>) -> Result<Found<A, R>, String> {
+        let mut trace = self.options.trace.iter().flatten();
+        if trace.all(|value| wire::is_trace(value)) {
+            return Ok(task);
+        }
+        let why = "its trace context takes 1 to 512 printable characters of ASCII";
+        Err(wire::of_task(task.exported.name(), why))
     }
 }
 
@@ -191,14 +129,7 @@ impl Pool {
 
     /// Configures a pool.
     pub fn builder(url: &str, app: &str) -> PoolBuilder {
-        PoolBuilder {
-            url: url.to_owned(),
-            app: app.to_owned(),
-            settings: Settings::default(),
-            local: None,
-            in_flight: 1000,
-            build: None,
-        }
+        PoolBuilder::new(url, app)
     }
 
     /// The name under which this pool's tasks are kept, for [`reattach`](Self::reattach): put it
@@ -213,7 +144,7 @@ impl Pool {
     /// Gives the pool a task, and waits until the servers have it; for room in the queue, too.
     ///
     /// What cannot be submitted (a function that is not exported, an input that cannot be encoded)
-    /// or handed over in [`patience`](Settings::patience) ends with
+    /// or handed over in [`patience`](crate::Settings::patience) ends with
     /// [`Undeliverable`](JoinError::Undeliverable). In the last case it may run nevertheless: the
     /// servers may have it, and not have been able to say so.
     #[track_caller]
@@ -375,10 +306,11 @@ impl Pool {
         asked: Asked,
     ) -> JoinHandle<R> {
         match &*self.0 {
-            Backend::Local(local, _) => match task {
+            Backend::Local(local, _) => match task.and_then(|found| asked.fit(found)) {
                 Ok(found) => {
                     let options = &asked.options;
-                    JoinHandle::local(local::submit(local, found.function, input, options).await)
+                    let handle = local::submit(local, found.function, input, options).await;
+                    JoinHandle::local(handle, found.exported.name())
                 }
                 Err(why) => JoinHandle::refused(why),
             },
@@ -402,9 +334,9 @@ impl Pool {
         asked: Asked,
     ) -> Result<JoinHandle<R>, A> {
         match &*self.0 {
-            Backend::Local(local, _) => match task {
+            Backend::Local(local, _) => match task.and_then(|found| asked.fit(found)) {
                 Ok(found) => local::try_submit(local, found.function, input, &asked.options)
-                    .map(JoinHandle::local),
+                    .map(|handle| JoinHandle::local(handle, found.exported.name())),
                 Err(why) => Ok(JoinHandle::refused(why)),
             },
             Backend::Remote(remote) => match encode(task, &input, asked) {
@@ -468,16 +400,10 @@ fn encode<A: Message, R>(
 ) -> Result<Encoded, String> {
     let Found {
         exported, types, ..
-    } = task?;
+    } = asked.fit(task?)?;
     let options = asked.options;
-    for value in options.trace.iter().flatten() {
-        if !wire::is_trace(value) {
-            return Err(
-                "its trace context takes 1 to 512 printable characters of ASCII".to_owned(),
-            );
-        }
-    }
-    let input = exported::encode(input).map_err(|why| format!("its input {why}"))?;
+    let why = |why| wire::of_task(exported.name(), &format!("its input {why}"));
+    let input = exported::encode(input).map_err(why)?;
     Ok(Encoded {
         task: exported,
         types,
@@ -495,10 +421,16 @@ impl Remote {
         waits: bool,
         started: &'static Location<'static>,
     ) -> Option<JoinHandle<R>> {
+        let name = encoded.task.name();
         let (task, mut result) = match self.job.give(encoded, waits).await {
             Ok(given) => given?,
-            Err(Error::NotOffered(why)) => return Some(JoinHandle::refused(why)),
-            Err(e) => return Some(JoinHandle::refused(format!("it was not handed over: {e}"))),
+            Err(why) => {
+                let why = match why {
+                    Error::NotOffered(why) => why,
+                    other => format!("it was not handed over: {other}"),
+                };
+                return Some(JoinHandle::refused(wire::of_task(name, &why)));
+            }
         };
         let (job, expected) = (Arc::clone(&self.job), task.clone());
         let taken = Instant::now();

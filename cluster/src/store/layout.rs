@@ -65,7 +65,44 @@ where
     attempt().await
 }
 
-pub(super) async fn make_streams(
+/// What an application has beside its queue and its dead letters.
+pub(super) struct Made {
+    pub(super) results: kv::Store,
+    pub(super) attempts: kv::Store,
+    pub(super) workers: kv::Store,
+    pub(super) objects: ObjectStore,
+}
+
+/// Makes all that an application has, where it is not there.
+pub(super) async fn make(
+    context: &jetstream::Context,
+    app: &str,
+    settings: &Settings,
+) -> Result<Made, Error> {
+    let requests = settings.requests();
+    make_streams(context, app, settings, requests).await?;
+    let open = async |what: &str, max_age| {
+        let config = kv::Config {
+            bucket: bucket(app, what),
+            history: 1,
+            max_age,
+            num_replicas: settings.replicas,
+            storage: StorageType::File,
+            ..kv::Config::default()
+        };
+        open_bucket(context, config, requests).await
+    };
+    Ok(Made {
+        // A worker says three times as often that it lives.
+        workers: open("workers", settings.ack_wait).await?,
+        results: open("results", settings.result_lifetime).await?,
+        // As long as its task may wait, and it may run.
+        attempts: open("attempts", settings.task_lifetime * 2).await?,
+        objects: open_objects(context, app, settings, requests).await?,
+    })
+}
+
+async fn make_streams(
     context: &jetstream::Context,
     app: &str,
     settings: &Settings,
@@ -103,7 +140,7 @@ pub(super) async fn make_streams(
     Ok(())
 }
 
-pub(super) async fn open_bucket(
+async fn open_bucket(
     context: &jetstream::Context,
     config: kv::Config,
     requests: Requests,
@@ -122,7 +159,7 @@ pub(super) async fn open_bucket(
     again(|| requests.run("open a bucket", open())).await
 }
 
-pub(super) async fn open_objects(
+async fn open_objects(
     context: &jetstream::Context,
     app: &str,
     settings: &Settings,

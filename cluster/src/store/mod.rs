@@ -4,13 +4,14 @@
 pub(crate) mod layout;
 pub(crate) mod requests;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{RawMessageErrorKind, StorageType, Stream};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::{Client, HeaderMap, jetstream};
 use brigade::exported;
 use bytes::Bytes;
@@ -63,31 +64,30 @@ impl Store {
         let timeout = settings.request_timeout;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(timeout);
-        let requests = settings.requests();
-        layout::make_streams(&context, app, &settings, requests).await?;
-        let bucket = |what: &str, history, max_age| kv::Config {
-            bucket: layout::bucket(app, what),
-            history,
-            max_age,
-            num_replicas: settings.replicas,
-            storage: StorageType::File,
-            ..kv::Config::default()
-        };
-        let results = bucket("results", 1, settings.result_lifetime);
-        // As long as its task may wait, and it may run.
-        let attempts = bucket("attempts", 1, settings.task_lifetime * 2);
-        // A worker says three times as often that it lives.
-        let workers = bucket("workers", 1, settings.ack_wait);
+        let made = layout::make(&context, app, &settings).await?;
         Ok(Store {
-            workers: layout::open_bucket(&context, workers, requests).await?,
-            results: layout::open_bucket(&context, results, requests).await?,
-            attempts: layout::open_bucket(&context, attempts, requests).await?,
-            objects: layout::open_objects(&context, app, &settings, requests).await?,
+            workers: made.workers,
+            results: made.results,
+            attempts: made.attempts,
+            objects: made.objects,
             client,
             context,
             settings,
             app: app.to_owned(),
         })
+    }
+
+    /// A request has failed. Perhaps what it was for is gone: somebody has deleted it, or a server
+    /// was started anew without its data. What is missing is made again, as at the start; what this
+    /// opened is found by its names, and needs not be opened again.
+    pub(crate) async fn make_what_is_gone(&self, failed: &Error) {
+        // One that had no answer says nothing about that.
+        if matches!(failed, Error::Request { .. }) {
+            let making = layout::make(&self.context, &self.app, &self.settings);
+            if let Err(e) = making.await {
+                tracing::debug!("{e}");
+            }
+        }
     }
 
     fn requests(&self) -> Requests {
@@ -118,6 +118,21 @@ impl Store {
             Response::Ok(Info { ts }) => Ok(ts),
             Response::Err { error } => Err(failed(WHAT, &error)),
         }
+    }
+
+    /// Between which numbers the messages are that the queue has: it is empty where it has none.
+    pub(crate) async fn queue_range(&self) -> Result<RangeInclusive<u64>, Error> {
+        let opening = self.context.get_stream(layout::tasks_stream(&self.app));
+        let queue = self.requests().run("look at the queue", opening).await?;
+        let state = &queue.cached_info().state;
+        Ok(state.first_sequence..=state.last_sequence)
+    }
+
+    /// When the bucket of results was made: another one has other revisions.
+    pub(crate) async fn results_made(&self) -> Result<OffsetDateTime, Error> {
+        let asking = self.results.stream.get_info();
+        let info = self.requests().run("look at the results", asking).await?;
+        Ok(info.created)
     }
 
     /// Puts a task into the queue, and gives the number of its message.

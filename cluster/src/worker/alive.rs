@@ -21,6 +21,7 @@ pub(super) async fn say(shared: Arc<Shared>) {
         let saying = shared.store.say_alive(&shared.name, Bytes::from(told));
         if let Err(e) = saying.await {
             tracing::debug!("{e}");
+            shared.store.make_what_is_gone(&e).await;
         }
     }
 }

@@ -203,9 +203,10 @@ async fn fetch(
                     () = &mut stop => break,
                     () = pause.wait() => {}
                 }
-                // Somebody may have deleted it.
-                if let Ok(opened) = shared.store.consumer(&shared.build).await {
-                    consumer = opened;
+                // Somebody may have deleted it, or its stream.
+                match shared.store.consumer(&shared.build).await {
+                    Ok(opened) => consumer = opened,
+                    Err(e) => shared.store.make_what_is_gone(&e).await,
                 }
             }
         }

@@ -82,6 +82,7 @@ pub(super) async fn run(shared: &Shared, message: Message) {
         Err(e) => {
             count(&counts.given_back);
             tracing::warn!(task = task.head.id, "given back: {e}");
+            shared.store.make_what_is_gone(&e).await;
             give_back(shared, &message, Some(AGAIN)).await;
         }
     }
@@ -152,7 +153,7 @@ struct Task<'s> {
 impl Task<'_> {
     async fn run(&self) -> Result<Ran, Error> {
         let store = &self.shared.store;
-        // Step 5.
+        // Step 6.
         if let Some(there) = store.result(&self.head.id).await? {
             // The one who wrote it may have died before the rest.
             let record = Record::from_bytes(&there).ok();
@@ -161,7 +162,7 @@ impl Task<'_> {
             }
             return Ok(Ran::Lost);
         }
-        // Step 6.
+        // Step 7.
         let begin = store.change_attempts(&self.attempts, |attempts| {
             attempts.begun = attempts.begun.saturating_add(1);
         });
@@ -179,7 +180,7 @@ impl Task<'_> {
             }
             Time::Left(time) => time,
         };
-        // Step 7.
+        // Step 8.
         let known = match self.known() {
             Ok(known) => known,
             Err(why) => {
@@ -194,7 +195,7 @@ impl Task<'_> {
             let why = "its input is no longer kept".to_owned();
             return self.end(undeliverable(why), begun, false).await;
         };
-        // Step 8.
+        // Step 9.
         let options = Options {
             deadline: time.map(|(_, at)| at.saturating_duration_since(Instant::now())),
             ..self.head.options.clone()
@@ -291,7 +292,7 @@ impl Task<'_> {
         }
     }
 
-    /// Step 9: the first record is the task's end.
+    /// Step 10: the first record is the task's end.
     async fn end(&self, end: End, attempts: u32, is_dead: bool) -> Result<Ran, Error> {
         self.is_ending.store(true, Ordering::Relaxed);
         let store = &self.shared.store;
@@ -322,7 +323,7 @@ impl Task<'_> {
         Ok(Ran::Ended { is_dead })
     }
 
-    /// Step 10: also of one that was written by a worker that died then. The server keeps one of a
+    /// Step 11: also of one that was written by a worker that died then. The server keeps one of a
     /// task.
     async fn keep_dead(&self, record: &Record) -> Result<(), Error> {
         let End::Failed(failure) = &record.end else {
@@ -351,7 +352,7 @@ impl Task<'_> {
         self.insist(keep).await
     }
 
-    /// Steps 11 and 12: what fails here is done by who gets the message again, or when its time is
+    /// Steps 12 and 13: what fails here is done by who gets the message again, or when its time is
     /// over.
     async fn clean(&self, message: &Message) {
         let store = &self.shared.store;
@@ -375,7 +376,10 @@ impl Task<'_> {
         loop {
             match request().await {
                 Err(e) if Instant::now() >= until => return Err(e),
-                Err(_) => pause.wait().await,
+                Err(e) => {
+                    self.shared.store.make_what_is_gone(&e).await;
+                    pause.wait().await;
+                }
                 done => return done,
             }
         }

@@ -5,10 +5,13 @@
 
 mod builds;
 mod chaos;
+mod clocks;
 mod deaths;
 mod jwt;
 mod limits;
+mod lost;
 mod measure;
+mod parity;
 mod purging;
 mod results;
 mod roles;
@@ -28,6 +31,9 @@ fn main() {
     }
     if let Some(at) = arguments.iter().position(|word| word == "--serve") {
         return worker::serve(&arguments[at + 1..]);
+    }
+    if let Some(at) = arguments.iter().position(|word| word == "--submitter") {
+        return clocks::main(&arguments[at + 1..]);
     }
     if let Some(at) = arguments.iter().position(|word| word == "--chaos") {
         return chaos::main(&arguments[at + 1..]);
@@ -50,7 +56,10 @@ fn main() {
         results::TESTS,
         deaths::TESTS,
         limits::TESTS,
+        lost::TESTS,
+        parity::TESTS,
         builds::TESTS,
+        clocks::TESTS,
         status::TESTS,
         times::TESTS,
         roles::TESTS,

@@ -127,6 +127,12 @@ impl Server {
         }
     }
 
+    /// Removes its data, where it is not running.
+    pub(crate) fn wipe(&self) {
+        assert!(self.child.is_none(), "it is running");
+        fs::remove_dir_all(self.dir.path().join("data")).expect("it has data");
+    }
+
     /// Starts it where it is not running: on its data, at its port.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "it is running");

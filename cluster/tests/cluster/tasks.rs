@@ -48,6 +48,50 @@ pub(crate) fn works(milliseconds: u64) {
 }
 brigade::export!("works", works);
 
+/// How many hours its machine's clock counts.
+pub(crate) fn hour((): ()) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "this is what is asked for")]
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.expect("it is later").as_secs() / 3600
+}
+brigade::export!("hour", hour);
+
+/// Its input, and its result, cannot be carried where it is `None`.
+#[derive(Debug)]
+pub(crate) struct Fragile(pub(crate) Option<u64>);
+
+impl serde::Serialize for Fragile {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(n) => serializer.serialize_u64(n),
+            None => Err(serde::ser::Error::custom("it is fragile")),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fragile, D::Error> {
+        let n = u64::deserialize(deserializer)?;
+        if n == 13 {
+            return Err(serde::de::Error::custom("it has come apart"));
+        }
+        Ok(Fragile(Some(n)))
+    }
+}
+
+/// 0 becomes what cannot be carried.
+pub(crate) fn fragile(Fragile(n): Fragile) -> Fragile {
+    Fragile(n.filter(|n| *n != 0))
+}
+brigade::export!("fragile", fragile);
+
+/// Fails by itself.
+pub(crate) fn fails(why: String) -> Result<u64, String> {
+    Err(why)
+}
+brigade::export!("fails", fails);
+
 /// Kills its worker until it is begun for the third time.
 pub(crate) fn dies_twice((): ()) -> u32 {
     if brigade::attempt() < 3 {

@@ -113,9 +113,19 @@ impl Program {
         Program::start_with(&["--serve", url, app])
     }
 
+    /// One with this in its environment, and one worker process.
+    pub(crate) fn start_at(url: &str, app: &str, environment: &[(&str, String)]) -> Program {
+        Program::start_in(&["--worker", url, app, "1"], environment)
+    }
+
     fn start_with(arguments: &[&str]) -> Program {
+        Program::start_in(arguments, &[])
+    }
+
+    fn start_in(arguments: &[&str], environment: &[(&str, String)]) -> Program {
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();

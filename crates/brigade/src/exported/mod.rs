@@ -33,11 +33,13 @@
 //! ```
 
 mod failure;
+mod naming;
 
 use std::any::{Any, TypeId};
 use std::fmt;
 
 pub use self::failure::Failure;
+pub use self::naming::with_name;
 use crate::Message;
 use crate::export::{self, Export};
 use crate::task::codec;

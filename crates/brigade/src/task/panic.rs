@@ -56,6 +56,12 @@ impl Panic {
         }))
     }
 
+    /// The same, of a task of this name.
+    pub(crate) fn named(mut self, task: TaskName) -> Panic {
+        self.0.task = task;
+        self
+    }
+
     /// What the panic said; `Box<dyn Any>` if it was neither a `&str` nor a `String`.
     pub fn message(&self) -> &str {
         &self.0.message

@@ -81,6 +81,14 @@ impl Timeout {
         }))
     }
 
+    /// The same, of a task of this name, where no other code has it.
+    pub(crate) fn named(mut self, task: TaskName) -> Timeout {
+        if let Some(expired) = Arc::get_mut(&mut self.0) {
+            expired.task = task;
+        }
+        self
+    }
+
     /// Of one that no other code has yet.
     pub(crate) fn set_file(&mut self, file: Result<PathBuf, String>) {
         if let Some(expired) = Arc::get_mut(&mut self.0) {
