@@ -118,7 +118,9 @@ fn events(quick: bool, listener: &Listener) -> io::Result<Row> {
         Contender::new("process, forwarded: the worker's part", in_worker),
         Contender::new("process, until all are told", until_told),
         Contender::new("told where it happens", || Ok(tell(EVENTS))),
-        Contender::new("process, above the level", || join(pool.submit(tell_nobody, EVENTS))),
+        Contender::new("process, above the level", || {
+            join(pool.submit(tell_nobody, EVENTS))
+        }),
     ];
     let all = take_turns(if quick { 5 } else { 41 }, contenders)?;
     let what = "an event of three fields, of 200 in a row, and a subscriber that writes a line";
