@@ -2,6 +2,8 @@
 
 use std::io::{self, Stdout, stdout};
 use std::panic;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -27,7 +29,7 @@ impl Screen {
             .name("signals".into())
             .spawn(move || {
                 if let Some(signal) = signals.forever().next() {
-                    restore();
+                    restore_in_time();
                     // Ends the program, as that signal does.
                     let _ = emulate_default_handler(signal);
                 }
@@ -53,6 +55,25 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         restore();
+    }
+}
+
+/// How long a signal waits for a terminal that takes nothing: one that was stopped (Ctrl-S), or
+/// whose other end does not read.
+const TAKES_WITHIN: Duration = Duration::from_secs(1);
+
+/// As [`restore`], beside a thread that may be in the middle of a write, with stdout's lock, for as
+/// long as the terminal takes nothing. Then its modes alone are given back.
+fn restore_in_time() {
+    let _ = disable_raw_mode();
+    let (done, is_done) = mpsc::channel();
+    let restoring = std::thread::Builder::new().spawn(move || {
+        restore();
+        // The other side has gone on by then, or waits for this.
+        let _ = done.send(());
+    });
+    if restoring.is_ok() {
+        let _ = is_done.recv_timeout(TAKES_WITHIN);
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Action, LocalModes, Winsize, tcflow, tcgetattr, tcsetwinsize};
 use rustix::time::Timespec;
 
 use super::program::Known;
@@ -102,21 +102,32 @@ impl Top {
         !modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
     }
 
-    /// Waits for its end, and looks at what it leaves.
+    /// Waits for its end, and looks at what it leaves. It reads meanwhile: a terminal that takes
+    /// nothing more keeps the program in a write, where no key ends it.
     fn end(mut self) -> ExitStatus {
-        let status = self.child.wait().expect("it ends");
-        assert!(!self.is_raw(), "the terminal is as it was left");
+        let child = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a pidfd");
+        let limit = Instant::now() + Duration::from_secs(60);
         loop {
-            let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
-            let now = Timespec {
-                tv_sec: 0,
+            let mut ready = [
+                PollFd::new(&self.master, PollFlags::IN),
+                PollFd::new(&child, PollFlags::IN),
+            ];
+            let second = Timespec {
+                tv_sec: 1,
                 tv_nsec: 0,
             };
-            if poll(&mut ready, Some(&now)).expect("polling") == 0 {
+            poll(&mut ready, Some(&second)).expect("polling");
+            let [has_written, has_ended] = ready.map(|fd| fd.revents().contains(PollFlags::IN));
+            if has_written {
+                self.read();
+            } else if has_ended {
                 break;
             }
-            self.read();
+            let contents = self.screen.screen().contents();
+            assert!(Instant::now() < limit, "it does not end:\n{contents}");
         }
+        let status = self.child.wait().expect("it ended");
+        assert!(!self.is_raw(), "the terminal is as it was left");
         let left = self
             .written
             .rfind("\x1b[?1049l")
@@ -180,6 +191,33 @@ fn the_terminal_is_given_back_when_a_signal_ends_it() {
         kill_process(pid, signal).expect("a signal");
         assert_eq!(top.end().signal(), Some(signal.as_raw()));
     }
+}
+
+#[test]
+fn a_signal_ends_it_on_a_terminal_that_takes_nothing() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let program = busy("thread");
+    let mut top = Top::start(&[&program.pid().to_string()], 80, 24);
+    top.wait_for("q quit");
+    // As Ctrl-S does.
+    tcflow(&top.slave, Action::OOff).expect("a terminal that is stopped");
+    let syscall = format!("/proc/{}/syscall", top.child.id());
+    let writes = format!("{} 0x1 ", libc::SYS_write);
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !std::fs::read_to_string(&syscall).is_ok_and(|call| call.starts_with(&writes)) {
+        assert!(Instant::now() < limit, "it does not wait for the terminal");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&top.child), Signal::TERM).expect("a signal");
+    let ended = loop {
+        if let Some(ended) = top.child.try_wait().expect("its status") {
+            break ended;
+        }
+        assert!(Instant::now() < limit, "it does not end");
+        std::thread::yield_now();
+    };
+    assert_eq!(ended.signal(), Some(libc::SIGTERM));
+    assert!(!top.is_raw(), "the terminal's modes are as they were");
 }
 
 #[test]
