@@ -11,7 +11,7 @@ use crate::pool::process::{self, Now};
 use crate::task::codec;
 use crate::{JoinError, Message, Pool};
 
-pub use crate::worker::process::backend::counted::{CountedWorker, OneThread, StayingWorker};
+pub use crate::worker::process::doubles::counted::{CountedWorker, OneThread, StayingWorker};
 
 /// Appends a value as a task's input or result goes, and gives the descriptors that belong to it.
 #[inline]

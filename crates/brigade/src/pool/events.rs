@@ -52,7 +52,7 @@ pub(super) fn crash_events_enabled() -> bool {
 
 /// The pool that an event comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EventSource {
+pub(super) struct PoolIdentity {
     pub(super) pool: u64,
     pub(super) kind: Kind,
 }
@@ -74,7 +74,7 @@ macro_rules! event {
     };
 }
 
-impl EventSource {
+impl PoolIdentity {
     /// The pool accepted a task.
     pub(super) fn submitted(self, task: u64) {
         event!(TRACE, "submitted", self, task, "task {task} was submitted");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::map_input::Input;
+use super::input_item::InputItem;
 use super::policy::queue_and_retries::MAP_WINDOW;
 use super::refused_map::RefusedMap;
 use super::{Pool, process, thread};
@@ -18,7 +18,7 @@ pub(super) enum MapSource<A, R, I> {
     Refused(RefusedMap<I>),
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> MapSource<A, R, I> {
     /// The next result that comes. No input is pulled whose number is `horizon` or more. `None`:
     /// there are no more.
     fn next_within(&mut self, horizon: usize) -> Option<(usize, Result<R, JoinError>)> {
@@ -31,7 +31,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
 }
 
 /// In a fork of the process that made the pool, where nothing is run.
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> MapSource<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> MapSource<A, R, I> {
     fn is_fork_of_owner(&self) -> bool {
         match self {
             MapSource::Threads(map) => map.is_fork_of_owner(),
@@ -109,7 +109,7 @@ impl<A, R, I> MapUnordered<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for MapUnordered<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Iterator for MapUnordered<A, R, I> {
     type Item = (usize, Result<R, JoinError>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -133,12 +133,15 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for MapUnorde
     }
 }
 
-impl<A: Message, R: Message, I: ExactSizeIterator<Item: Input<A>>> ExactSizeIterator
+impl<A: Message, R: Message, I: ExactSizeIterator<Item: InputItem<A>>> ExactSizeIterator
     for MapUnordered<A, R, I>
 {
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> FusedIterator for MapUnordered<A, R, I> {}
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> FusedIterator
+    for MapUnordered<A, R, I>
+{
+}
 
 /// The results of [`Pool::map`], in the order of their inputs.
 ///
@@ -167,7 +170,7 @@ impl<A, R, I> Map<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Map<A, R, I> {
     /// Keeps a result until it is the next.
     fn put(&mut self, number: usize, result: Result<R, JoinError>) {
         let at = number - self.next;
@@ -189,7 +192,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
     }
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Iterator for Map<A, R, I> {
     type Item = Result<R, JoinError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -227,12 +230,12 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Iterator for Map<A, R,
     }
 }
 
-impl<A: Message, R: Message, I: ExactSizeIterator<Item: Input<A>>> ExactSizeIterator
+impl<A: Message, R: Message, I: ExactSizeIterator<Item: InputItem<A>>> ExactSizeIterator
     for Map<A, R, I>
 {
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> FusedIterator for Map<A, R, I> {}
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> FusedIterator for Map<A, R, I> {}
 
 impl<A, R, I> fmt::Debug for MapUnordered<A, R, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,9 +32,9 @@ mod context;
 pub(crate) mod crash_file;
 mod events;
 mod histogram;
+mod input_item;
 mod keyed;
 mod map;
-mod map_input;
 mod map_ref;
 mod map_stream;
 mod named;
@@ -87,7 +87,7 @@ pub use thread::{PoolScope, ScopedTaskHandle};
 pub use worker_for::{KeyedTaskBuilder, StateWorkerFor, TrySubmitError, WorkerFor, WorkerLost};
 
 use self::backend::{Backend, LastHandle};
-use self::map_input::Input;
+use self::input_item::InputItem;
 use crate::{JoinHandle, Kind, Message};
 
 /// Workers, threads or processes, that run one task after another.
@@ -312,7 +312,7 @@ impl Pool {
     }
 
     #[track_caller]
-    fn start_map<A: Message, R: Message, I: Iterator<Item: Input<A>>>(
+    fn start_map<A: Message, R: Message, I: Iterator<Item: InputItem<A>>>(
         &self,
         task: fn(A) -> R,
         inputs: I,

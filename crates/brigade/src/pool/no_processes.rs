@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::config::Options;
 use super::context::Context;
-use super::map_input::Input;
+use super::input_item::InputItem;
 use super::policy::keys::NotTaken;
 use super::policy::task_options::TaskOptions;
 use super::pool_size::PoolSize;
@@ -202,7 +202,7 @@ pub(in crate::pool) struct Map<A, R, I> {
     of: PhantomData<fn(A, I) -> R>,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Map<A, R, I> {
     pub(in crate::pool) fn new(pool: &Arc<ProcessPool>, _: fn(A) -> R, _: I) -> Self {
         match pool.0 {}
     }

@@ -13,7 +13,7 @@
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in
 //! [`sync`](crate::sync) (the liveness table, `loom_os`, or `portable` on systems without
 //! processes), and the fork server, in
-//! [`worker::process::backend`](crate::worker::process::backend).
+//! [`worker::process::doubles`](crate::worker::process::doubles).
 
 #[cfg(loom)]
 pub(crate) mod loom_os;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::inbox::Address;
-use super::line::Line;
+use super::line::ChildLine;
 use crate::channel::Sender;
 
 /// A child's way to its supervisor.
@@ -23,7 +23,7 @@ use crate::channel::Sender;
 pub struct Context(Option<Arc<ContextData>>);
 
 struct ContextData {
-    line: Line,
+    line: ChildLine,
     voice: Mutex<Voice>,
     is_ready: AtomicBool,
     is_ignored: AtomicBool,
@@ -42,7 +42,7 @@ thread_local! {
 }
 
 impl Context {
-    pub(super) fn new(line: Line, voice: Voice) -> Context {
+    pub(super) fn new(line: ChildLine, voice: Voice) -> Context {
         Context(Some(Arc::new(ContextData {
             line,
             voice: Mutex::new(voice),
@@ -135,7 +135,7 @@ impl Context {
         let deadline = Instant::now().checked_add(time);
         match &self.0 {
             Some(inner) => inner.line.wait_for_stop(deadline),
-            None => Line::to_thread().wait_for_stop(deadline),
+            None => ChildLine::to_thread().wait_for_stop(deadline),
         }
     }
 }

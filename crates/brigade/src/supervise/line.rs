@@ -21,7 +21,7 @@ const READY: u32 = 4;
 type Words = [AtomicU32; 2];
 
 #[derive(Clone, Debug)]
-pub(super) enum Line {
+pub(super) enum ChildLine {
     /// To a thread.
     Local(Arc<Words>),
     /// To a process.
@@ -36,7 +36,7 @@ pub(super) mod remote {
 
     use serde::{Deserialize, Serialize};
 
-    use super::{Line, Words};
+    use super::{ChildLine, Words};
     use crate::Shared;
 
     /// The region of a line, which travels as it is.
@@ -49,41 +49,41 @@ pub(super) mod remote {
         }
     }
 
-    impl From<LineRegion> for Line {
-        fn from(region: LineRegion) -> Line {
-            Line::Region(region)
+    impl From<LineRegion> for ChildLine {
+        fn from(region: LineRegion) -> ChildLine {
+            ChildLine::Region(region)
         }
     }
 }
 
-impl Line {
-    pub(super) fn to_thread() -> Line {
-        Line::Local(Arc::default())
+impl ChildLine {
+    pub(super) fn to_thread() -> ChildLine {
+        ChildLine::Local(Arc::default())
     }
 
     fn words(&self) -> &Words {
         match self {
-            Line::Local(words) => words,
+            ChildLine::Local(words) => words,
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Line::Region(region) => &region.0,
+            ChildLine::Region(region) => &region.0,
         }
     }
 
     fn wake(&self) {
         let [flags, _] = self.words();
         match self {
-            Line::Local(_) => futex::wake_all_private(flags),
+            ChildLine::Local(_) => futex::wake_all_private(flags),
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Line::Region(_) => futex::wake_all_shared(flags),
+            ChildLine::Region(_) => futex::wake_all_shared(flags),
         }
     }
 
     fn sleep(&self, while_it_is: u32, deadline: Option<Instant>) -> Wake {
         let [flags, _] = self.words();
         match self {
-            Line::Local(_) => futex::wait_private(flags, while_it_is, deadline),
+            ChildLine::Local(_) => futex::wait_private(flags, while_it_is, deadline),
             #[cfg(all(target_os = "linux", not(brigade_portable)))]
-            Line::Region(_) => futex::wait_shared(flags, while_it_is, deadline),
+            ChildLine::Region(_) => futex::wait_shared(flags, while_it_is, deadline),
         }
     }
 

@@ -25,14 +25,14 @@ const SIGTERM: i32 = 15;
 /// A supervisor at work.
 pub(super) struct Runner {
     machine: Machine<Launcher>,
-    runs: Runs,
+    runs: RunningChildren,
     /// The supervisor that this one is a child of.
     parent: Option<Address>,
     core: Arc<Core>,
 }
 
 /// The runs of a supervisor's children: the machine's world.
-struct Runs {
+struct RunningChildren {
     inbox: Arc<Inbox>,
     /// By child: at most one of each.
     running: HashMap<u64, RunningChild>,
@@ -44,10 +44,10 @@ struct Runs {
 struct RunningChild {
     number: u64,
     name: Arc<str>,
-    what: Body,
+    what: ChildBody,
 }
 
-enum Body {
+enum ChildBody {
     Worker(Box<ChildWorker>),
     Supervisor(Handle),
 }
@@ -70,7 +70,7 @@ impl Runner {
     ) -> Runner {
         Runner {
             machine,
-            runs: Runs {
+            runs: RunningChildren {
                 inbox: Arc::clone(&core.inbox),
                 running: HashMap::new(),
                 let_go: Vec::new(),
@@ -175,7 +175,7 @@ impl Runner {
     }
 }
 
-impl Runs {
+impl RunningChildren {
     fn get(&self, run: RunId) -> Option<&RunningChild> {
         self.running
             .get(&run.child)
@@ -190,8 +190,8 @@ impl Runs {
 
     fn worker(&mut self, run: RunId) -> Option<&mut ChildWorker> {
         match &mut self.get_mut(run)?.what {
-            Body::Worker(worker) => Some(worker),
-            Body::Supervisor(_) => None,
+            ChildBody::Worker(worker) => Some(worker),
+            ChildBody::Supervisor(_) => None,
         }
     }
 
@@ -218,8 +218,8 @@ impl Runs {
     fn supervisor(&self, name: &str) -> Option<Handle> {
         let mut all = self.running.values().filter(|r| *r.name == *name);
         all.find_map(|running| match &running.what {
-            Body::Supervisor(handle) => Some(handle.clone()),
-            Body::Worker(_) => None,
+            ChildBody::Supervisor(handle) => Some(handle.clone()),
+            ChildBody::Worker(_) => None,
         })
     }
 
@@ -295,7 +295,7 @@ impl ChildWorker {
     }
 }
 
-impl World<Launcher> for Runs {
+impl World<Launcher> for RunningChildren {
     fn launch(&mut self, spec: &mut Spec<Launcher>, run: RunId) -> Result<(), Exit> {
         let supervisor = Address {
             inbox: Arc::clone(&self.inbox),
@@ -312,7 +312,7 @@ impl World<Launcher> for Runs {
                 let look = LookAgain::new(supervisor);
                 // The first look asks for a note of the next change.
                 look.note();
-                Body::Worker(Box::new(ChildWorker {
+                ChildBody::Worker(Box::new(ChildWorker {
                     pid: launched.handle.pid(),
                     launched,
                     waker: Waker::from(Arc::clone(&look)),
@@ -324,7 +324,7 @@ impl World<Launcher> for Runs {
                 let started = caught(|| (**inner).clone());
                 let inner = started.map_err(|unwound| Exit::Failed(unwound.message))?;
                 let handle = inner.launch(&spec.name, Some((&self.teller, supervisor)));
-                Body::Supervisor(handle.map_err(|e| Exit::NotStarted(Arc::new(e)))?)
+                ChildBody::Supervisor(handle.map_err(|e| Exit::NotStarted(Arc::new(e)))?)
             }
         };
         let running = RunningChild {
@@ -338,41 +338,41 @@ impl World<Launcher> for Runs {
 
     fn ask(&mut self, run: RunId) {
         match self.get_mut(run).map(|running| &mut running.what) {
-            Some(Body::Worker(worker)) => {
+            Some(ChildBody::Worker(worker)) => {
                 let listens = worker.launched.line.ask_to_stop();
                 worker.was_terminated = !listens;
                 if !listens {
                     worker.launched.handle.terminate();
                 }
             }
-            Some(Body::Supervisor(handle)) => handle.put(HandleRequest::Shutdown),
+            Some(ChildBody::Supervisor(handle)) => handle.put(HandleRequest::Shutdown),
             None => {}
         }
     }
 
     fn kill(&mut self, run: RunId) {
         match self.get_mut(run).map(|running| &mut running.what) {
-            Some(Body::Worker(worker)) => {
+            Some(ChildBody::Worker(worker)) => {
                 // A thread that is let go may still hear it.
                 worker.launched.line.ask_to_stop();
                 worker.launched.handle.cancel();
                 worker.look.note();
             }
-            Some(Body::Supervisor(handle)) => handle.put(HandleRequest::Abort),
+            Some(ChildBody::Supervisor(handle)) => handle.put(HandleRequest::Abort),
             None => {}
         }
     }
 
     fn beats(&self, run: RunId) -> u32 {
         match self.get(run).map(|running| &running.what) {
-            Some(Body::Worker(worker)) => worker.launched.line.beats(),
+            Some(ChildBody::Worker(worker)) => worker.launched.line.beats(),
             _ => 0,
         }
     }
 
     fn pid(&self, run: RunId) -> Option<u32> {
         match self.get(run).map(|running| &running.what) {
-            Some(Body::Worker(worker)) => worker.pid,
+            Some(ChildBody::Worker(worker)) => worker.pid,
             _ => None,
         }
     }

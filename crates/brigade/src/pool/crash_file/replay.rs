@@ -22,7 +22,9 @@ use super::format::ReplaySpec;
 use super::read::{CrashRecord, read};
 use crate::sys::{c_streams, environment, fds, opened, process, signal};
 use crate::task::codec::Encoded;
-use crate::task::entry::{self, EncodedResult, EncodedValue, KeptValue, Outcome, Plan, ValuePlace};
+use crate::task::entry::{
+    self, EncodedResult, EncodedValue, EntryOutcome, KeptValue, Plan, ValuePlace,
+};
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -108,15 +110,15 @@ fn replay(path: &Path) -> Result<i32, String> {
     let _ = io::stdout().flush();
     c_streams::flush_all();
     Ok(match outcome {
-        Outcome::Returned(_) => {
+        EntryOutcome::Returned(_) => {
             eprint_line(&format!(
                 "the task returned this time; its result takes {} B",
                 result.len()
             ));
             status::RETURNED
         }
-        Outcome::Panicked(unwound) => panicked("the task", &unwound),
-        Outcome::Undeliverable(why) => {
+        EntryOutcome::Panicked(unwound) => panicked("the task", &unwound),
+        EntryOutcome::Undeliverable(why) => {
             eprint_line(&format!("the task could not be carried: {why}"));
             status::UNDELIVERABLE
         }

@@ -191,8 +191,8 @@ impl ProcessPool {
         }
     }
 
-    fn events(&self) -> events::EventSource {
-        events::EventSource {
+    fn events(&self) -> events::PoolIdentity {
+        events::PoolIdentity {
             pool: self.number,
             kind: Kind::Process,
         }

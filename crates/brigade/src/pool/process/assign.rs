@@ -13,7 +13,7 @@ use crate::JoinError;
 use crate::pool::policy::estimate::WORTH_WAKING;
 use crate::sim::local::{Instant, spin};
 use crate::sys::processors;
-use crate::worker::process::host::events::EventSource;
+use crate::worker::process::host::events::WorkerEvents;
 
 /// How many busy workers the dispatcher looks at for one that takes a tiny task beside those that
 /// it has.
@@ -31,7 +31,7 @@ const OFFERED_TOGETHER: u32 = 16;
 const SHARED: usize = 4;
 
 /// Where a worker's events are read, if it sends any.
-fn events_of(slot: &WorkerSlot) -> Option<&EventSource> {
+fn events_of(slot: &WorkerSlot) -> Option<&WorkerEvents> {
     slot.connection.as_ref()?.events()
 }
 

@@ -18,7 +18,7 @@ use crate::pool::policy::estimate::{PrefetchEstimate, WORTH_WAKING};
 use crate::pool::policy::keys::Keys;
 use crate::pool::policy::size::Following;
 use crate::sim::local::{Instant, Ordering};
-use crate::worker::process::backend::ForkServerClient;
+use crate::worker::process::doubles::ForkServerClient;
 use crate::worker::process::host::worker_setup::WorkerSetup;
 
 /// A pool's work.

@@ -16,7 +16,7 @@ use super::outcome::{RawOutcome, TransferError};
 use super::pool::ProcessPool;
 use super::task::{ResultSink, Task};
 use crate::pool::context::Context;
-use crate::pool::map_input::Input;
+use crate::pool::input_item::InputItem;
 use crate::process::NamedTask;
 use crate::sim::local::Instant;
 use crate::task::codec;
@@ -83,7 +83,7 @@ pub(crate) enum Now<R> {
     NoRoom,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Map<A, R, I> {
     #[track_caller]
     pub(crate) fn new(pool: &Arc<ProcessPool>, task: fn(A) -> R, inputs: I) -> Map<A, R, I> {
         Map::of(pool, pool.target(task), None, inputs)

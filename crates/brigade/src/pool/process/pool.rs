@@ -19,7 +19,7 @@ use crate::sys::original::Original;
 use crate::task::name::TaskName;
 use crate::task::waiters::FutureWaiters;
 use crate::trace::Submission;
-use crate::worker::process::backend::ForkServerClient;
+use crate::worker::process::doubles::ForkServerClient;
 use crate::worker::process::host::client::Origin;
 use crate::worker::process::host::connection::WorkerConnection;
 use crate::worker::process::host::groups;

@@ -12,7 +12,7 @@ use crate::publish::WorkerPicture;
 use crate::sim::local::Instant;
 use crate::task::crash::Phase;
 use crate::task::whereabouts::Whereabouts;
-use crate::worker::process::backend::Question;
+use crate::worker::process::doubles::Question;
 
 /// How long all workers of a group have to answer. One that the system gives no processor within
 /// that time is listed without its stack.

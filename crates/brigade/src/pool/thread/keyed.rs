@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::callable::Callable;
 use super::locks::lock;
 use super::pool::ThreadPool;
-use super::submit::Room;
+use super::submit::RoomWait;
 use super::task::PoolTask;
 use super::thread_table::{ABORTED, CLOSED};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
@@ -81,9 +81,9 @@ impl ThreadPool {
     ) -> Result<JoinHandle<R>, A> {
         let call_site = Location::caller();
         match self.wait_for_room(&options) {
-            Room::Taken => self.accept_keyed(key, task, call_site, input, options),
-            Room::Closed => Ok(JoinHandle(HandleInner::Closed(Kind::Thread))),
-            Room::NoneInTime => Ok(self.reject_expired(task, call_site, input, options)),
+            RoomWait::Taken => self.accept_keyed(key, task, call_site, input, options),
+            RoomWait::Closed => Ok(JoinHandle(HandleInner::Closed(Kind::Thread))),
+            RoomWait::NoneInTime => Ok(self.reject_expired(task, call_site, input, options)),
         }
     }
 

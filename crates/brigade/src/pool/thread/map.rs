@@ -13,7 +13,7 @@ use super::map_job::{MapInput, MapJob, MapJobState, MapResult, WAKE_TIME};
 use super::pool::ThreadPool;
 use super::retry::{Retry, TaskInput};
 use crate::pool::context::Context;
-use crate::pool::map_input::Input;
+use crate::pool::input_item::InputItem;
 use crate::pool::policy::queue_and_retries::MAP_WINDOW;
 use crate::{JoinError, Message};
 
@@ -39,7 +39,7 @@ pub(in crate::pool) struct Map<A, R, I> {
     is_full: bool,
 }
 
-impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
+impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Map<A, R, I> {
     #[track_caller]
     pub(in crate::pool) fn new(pool: &Arc<ThreadPool>, task: fn(A) -> R, inputs: I) -> Self {
         Map::of(pool, Callable::Plain(task), inputs)
@@ -164,7 +164,7 @@ impl<A: Message, R: Message, I: Iterator<Item: Input<A>>> Map<A, R, I> {
             }
             // The iterator may panic, and a clone: then the guard returns the room.
             let mut guard = CapacityGuard(Some(pool));
-            let Some(input) = inputs.next().map(Input::into_value) else {
+            let Some(input) = inputs.next().map(InputItem::into_value) else {
                 drop(guard);
                 self.inputs = None;
                 return;

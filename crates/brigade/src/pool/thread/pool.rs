@@ -118,8 +118,8 @@ impl ThreadPool {
     }
 
     /// The source of the pool's events.
-    pub(super) fn events(&self) -> events::EventSource {
-        events::EventSource {
+    pub(super) fn events(&self) -> events::PoolIdentity {
+        events::PoolIdentity {
             pool: self.pool_id,
             kind: Kind::Thread,
         }

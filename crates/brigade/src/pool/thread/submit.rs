@@ -18,7 +18,7 @@ use crate::worker::handle::HandleInner;
 use crate::{JoinError, JoinHandle, Kind, Message};
 
 /// What came of waiting for room in the queue.
-pub(super) enum Room {
+pub(super) enum RoomWait {
     /// Room was taken, for one task.
     Taken,
     /// The pool takes nothing more.
@@ -77,16 +77,16 @@ impl ThreadPool {
     ) -> JoinHandle<R> {
         let call_site = Location::caller();
         match self.wait_for_room(&options) {
-            Room::Taken => self.accept_as(task, call_site, input, options),
-            Room::Closed => JoinHandle(HandleInner::Closed(Kind::Thread)),
-            Room::NoneInTime => self.reject_expired(task, call_site, input, options),
+            RoomWait::Taken => self.accept_as(task, call_site, input, options),
+            RoomWait::Closed => JoinHandle(HandleInner::Closed(Kind::Thread)),
+            RoomWait::NoneInTime => self.reject_expired(task, call_site, input, options),
         }
     }
 
     /// Takes room in the queue for a task with these options, when there is some.
-    pub(super) fn wait_for_room(&self, options: &TaskOptions) -> Room {
+    pub(super) fn wait_for_room(&self, options: &TaskOptions) -> RoomWait {
         if self.is_closed() {
-            return Room::Closed;
+            return RoomWait::Closed;
         }
         let mut has_room = self.capacity.try_acquire();
         if !has_room {
@@ -94,9 +94,9 @@ impl ThreadPool {
             has_room = self.capacity.acquire(options.deadline);
         }
         match has_room {
-            true => Room::Taken,
-            false if self.is_closed() => Room::Closed,
-            false => Room::NoneInTime,
+            true => RoomWait::Taken,
+            false if self.is_closed() => RoomWait::Closed,
+            false => RoomWait::NoneInTime,
         }
     }
 

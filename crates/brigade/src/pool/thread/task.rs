@@ -1,16 +1,16 @@
 //! A task that was submitted. The queue, its worker and its handle share it.
 
+mod pending;
+
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Duration;
 
 use super::callable::Callable;
-use super::current;
-use super::locks::{lock, wait_until};
+use super::locks::lock;
 use super::pool::{ThreadPool, ThreadRun};
-use super::registry;
 use super::retry::{Retry, TaskInput};
 use super::work::{AbandonReason, Rejection, RunOutcome, Work};
 use super::worker::WorkerThread;
@@ -23,7 +23,6 @@ use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::task::time_limit::TimeLimit;
 use crate::trace::Submission;
-use crate::worker::handle::Pending;
 use crate::{JoinError, Kind, Message};
 
 pub(super) struct PoolTask<A, R> {
@@ -330,7 +329,7 @@ impl<A: Message, R: Message> PoolTask<A, R> {
 
     fn emit_ended(&self, outcome: TaskOutcome, nanos: u64) {
         let elapsed = Duration::from_nanos(nanos);
-        let of = events::EventSource {
+        let of = events::PoolIdentity {
             pool: self.pool_id,
             kind: Kind::Thread,
         };
@@ -412,94 +411,5 @@ impl<A: Message, R: Message> Work for PoolTask<A, R> {
 
     fn function(&self) -> (usize, &'static Location<'static>) {
         (self.task.address(), self.call_site)
-    }
-}
-
-impl<A: Message, R: Message> Pending<R> for PoolTask<A, R> {
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
-        if registry::is_fork_of_owner(self.pool_id) {
-            return Some(Err(JoinError::Closed));
-        }
-        let is_over = || self.ended.load(Ordering::Acquire);
-        if !is_over() && !current::spin_until(deadline, is_over) {
-            let _blocked = current::block();
-            current::throttle(deadline, || {
-                registry::get(self.pool_id).map_or(0, |pool| pool.queued_ns())
-            });
-            let _record = current::RecordWake;
-            let mut inner = lock(&self.inner);
-            while !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
-                let before = std::mem::replace(&mut inner.waiter, TaskWaiter::Thread);
-                if let TaskWaiter::Waker(waker) = before {
-                    // The waker is the user's: it is not dropped under the lock.
-                    drop(inner);
-                    drop(waker);
-                    inner = lock(&self.inner);
-                    continue;
-                }
-                let (guard, in_time) = wait_until(&self.changed, inner, deadline);
-                inner = guard;
-                if !in_time && !matches!(inner.phase, TaskPhase::Ended(_)) {
-                    inner.waiter = TaskWaiter::None;
-                    return None;
-                }
-            }
-        }
-        Some(Self::take_result(&mut lock(&self.inner)))
-    }
-
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<R, JoinError>> {
-        if registry::is_fork_of_owner(self.pool_id) {
-            return Poll::Ready(Err(JoinError::Closed));
-        }
-        if !self.is_finished() {
-            let mut waker = Some(Box::new(context.waker().clone()));
-            let mut inner = lock(&self.inner);
-            if !matches!(inner.phase, TaskPhase::Ended(_) | TaskPhase::Taken) {
-                let waiter = waker.take().map_or(TaskWaiter::None, TaskWaiter::Waker);
-                let before = std::mem::replace(&mut inner.waiter, waiter);
-                drop(inner);
-                drop(before);
-                return Poll::Pending;
-            }
-            drop(inner);
-        }
-        Poll::Ready(Self::take_result(&mut lock(&self.inner)))
-    }
-
-    fn is_finished(&self) -> bool {
-        self.ended.load(Ordering::Acquire) || registry::is_fork_of_owner(self.pool_id)
-    }
-
-    fn cancel(&self) {
-        // A pool that is gone has nothing queued and nothing running.
-        let Some(pool) = registry::get(self.pool_id) else {
-            return;
-        };
-        if self.end_if_queued(&pool, |_, _| JoinError::Cancelled) {
-            pool.note_cancelled();
-            return;
-        }
-        let abandoned = self.end_if_running(&pool, |_, _| true, AbandonReason::Cancelled);
-        if let Some(abandoned) = abandoned {
-            pool.replace(abandoned.worker, AbandonReason::Cancelled);
-        }
-    }
-
-    fn cancel_unbegun(&self) {
-        let Some(pool) = registry::get(self.pool_id) else {
-            return;
-        };
-        if self.end_if_queued(&pool, |_, _| JoinError::Cancelled) {
-            pool.note_cancelled();
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Thread
-    }
-
-    fn pid(&self) -> Option<u32> {
-        None
     }
 }

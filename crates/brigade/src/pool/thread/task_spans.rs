@@ -8,7 +8,7 @@ use crate::task::name::TaskName;
 use crate::trace::Submission;
 
 /// A function's address, and where it was started.
-type Function = (usize, &'static Location<'static>);
+type TaskKey = (usize, &'static Location<'static>);
 
 #[cfg(feature = "tracing")]
 impl ThreadPool {
@@ -25,7 +25,7 @@ impl ThreadPool {
         submission: &Submission,
         worker: u64,
         task: u64,
-        function: Function,
+        function: TaskKey,
         name: impl FnOnce() -> TaskName,
         run: impl FnOnce() -> R,
     ) -> R {
@@ -54,7 +54,7 @@ impl ThreadPool {
         submission: &Submission,
         _worker: u64,
         _task: u64,
-        _: Function,
+        _: TaskKey,
         _: impl FnOnce() -> TaskName,
         _: impl FnOnce() -> R,
     ) -> R {

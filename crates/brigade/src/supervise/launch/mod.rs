@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::context::{Context, Voice};
 use super::exit::Exit;
 use super::inbox::Address;
-use super::line::Line;
+use super::line::ChildLine;
 use crate::channel::Receiver;
 use crate::task::contain::contained;
 use crate::task::entry::caught;
@@ -72,7 +72,7 @@ impl From<Returned> for Exit {
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) handle: JoinHandle<Returned>,
-    pub(super) line: Line,
+    pub(super) line: ChildLine,
     /// Where a process says that it is ready.
     pub(super) ready: Option<Receiver<()>>,
     /// There as long as a thread runs the task.
@@ -153,7 +153,7 @@ pub(super) struct InProcess<A, R>(pub(super) Of<A, R>);
 
 impl<A: Clone + Send + 'static, R: Outcome + 'static> RepeatedTask for InThread<A, R> {
     fn launch(&self, launch: &Launch<'_>) -> io::Result<Launched> {
-        let line = Line::to_thread();
+        let line = ChildLine::to_thread();
         let presence = Arc::new(());
         let voice = match launch.waits_until_ready {
             true => Voice::Thread(launch.supervisor.clone()),

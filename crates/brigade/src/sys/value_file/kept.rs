@@ -154,7 +154,7 @@ fn lock() -> MutexGuard<'static, KeptFiles> {
 /// What a value is written to.
 enum WriteTarget {
     Taken(KeptFile),
-    New(Room),
+    New(KeepPermit),
 }
 
 /// A free file for `len` bytes; or the right to make one. `None`: as much is kept as may be.
@@ -237,7 +237,7 @@ impl KeptFiles {
         }
         self.bytes += bytes;
         self.count += 1;
-        Some(WriteTarget::New(Room(bytes)))
+        Some(WriteTarget::New(KeepPermit(bytes)))
     }
 
     fn put_back(&mut self, file: KeptFile) {
@@ -272,9 +272,9 @@ impl KeptFiles {
 }
 
 /// The right to keep one more file, of this many bytes.
-struct Room(usize);
+struct KeepPermit(usize);
 
-impl Room {
+impl KeepPermit {
     fn fill(self) -> Option<KeptFile> {
         let made = KeptFile::new(self.0);
         if let Err(e) = &made {

@@ -13,13 +13,13 @@ use serde::de::{self, DeserializeSeed, Visitor};
 use self::access::visit_elements;
 use self::entries::Entries;
 pub(super) use self::names::Names;
-use self::names::Shape;
+use self::names::StructFields;
 use self::numbers::RunNumbers;
 use self::variant::{Announced, Variant};
 use super::depth::Depth;
 use super::error::{Error, Errors, Result};
 use super::format::EXTENSION;
-use super::plain::{self, ArrayBytes, Layout, Plain, Run};
+use super::plain::{self, ArrayBytes, Layout, NumberKind, NumberRun};
 use super::tag;
 
 /// Takes an array of plain numbers from the front of `input`, if `T` is one and it is there.
@@ -142,11 +142,11 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     /// The numbers of a run, whose tag was taken.
     #[inline(always)]
-    fn run(&mut self, kind: Plain) -> Result<Run<'de>> {
+    fn run(&mut self, kind: NumberKind) -> Result<NumberRun<'de>> {
         let count = self.count()?;
         let len = count.checked_mul(kind.size()).ok_or_else(Error::cut)?;
         let bytes = self.take(len)?;
-        Ok(Run {
+        Ok(NumberRun {
             kind,
             count,
             is_array: false,
@@ -154,8 +154,8 @@ impl<'de, 'n> Decoder<'de, 'n> {
         })
     }
 
-    fn run_tagged(&mut self, tag: u8) -> Result<Run<'de>> {
-        let kind = Plain::from_number(tag - tag::RUN);
+    fn run_tagged(&mut self, tag: u8) -> Result<NumberRun<'de>> {
+        let kind = NumberKind::from_number(tag - tag::RUN);
         self.run(kind.ok_or_else(|| Error::malformed("a run"))?)
     }
 
@@ -230,14 +230,14 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     #[inline(always)]
-    fn shape(&mut self, number: usize) -> Result<Shape<'de>> {
+    fn shape(&mut self, number: usize) -> Result<StructFields<'de>> {
         let shape = self.names.shape(number);
         shape.ok_or_else(|| Error::malformed("an unknown list of fields"))
     }
 
     /// The shape of a struct whose tag was taken, and whether it has all the fields.
     #[inline(always)]
-    fn struct_of(&mut self, tag: u8) -> Result<Option<(Shape<'de>, bool)>> {
+    fn struct_of(&mut self, tag: u8) -> Result<Option<(StructFields<'de>, bool)>> {
         let (number, full) = match tag {
             tag::STRUCT..tag::SPARSE => (usize::from(tag - tag::STRUCT), true),
             tag::SPARSE..tag::RUN => (usize::from(tag - tag::SPARSE), false),
@@ -279,7 +279,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
     }
 
     #[inline]
-    fn numbers<V: Visitor<'de>>(&mut self, run: Run<'de>, visitor: V) -> Result<V::Value> {
+    fn numbers<V: Visitor<'de>>(&mut self, run: NumberRun<'de>, visitor: V) -> Result<V::Value> {
         let mut numbers = RunNumbers::new(run, self.depth);
         let value = visitor.visit_seq(&mut numbers)?;
         numbers.end()?;
@@ -293,7 +293,7 @@ impl<'de, 'n> Decoder<'de, 'n> {
 
     fn fields_of<V: Visitor<'de>>(
         &mut self,
-        shape: Shape<'de>,
+        shape: StructFields<'de>,
         of: &'static str,
         visitor: V,
     ) -> Result<V::Value> {

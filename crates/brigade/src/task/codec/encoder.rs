@@ -16,7 +16,7 @@ use self::structs::Fields;
 use super::depth::Depth;
 use super::error::{Error, Errors, Result};
 use super::format::{EXTENSION, VERSION, within_limit};
-use super::plain::{self, Run};
+use super::plain::{self, NumberRun};
 use super::tag;
 
 /// Writes one message, value by value.
@@ -85,7 +85,7 @@ impl<'o> Encoder<'o> {
     }
 
     /// A vector of plain numbers.
-    fn run(&mut self, run: Run<'_>) -> Result<()> {
+    fn run(&mut self, run: NumberRun<'_>) -> Result<()> {
         self.check_growth(run.bytes.len())?;
         self.out.reserve(1 + tag::COUNT_BYTES + run.bytes.len());
         plain::about_to_fill(self.out, run.bytes.len());

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::format::{VERSION, within_limit};
-use super::plain::{self, Plain};
+use super::plain::{self, NumberKind};
 use super::{decode, tag};
 use crate::sys::value_file::ValueFile;
 use crate::task::Message;
@@ -76,7 +76,7 @@ pub(crate) fn decode_file_frame<T: Message>(
     file: ValueFile,
     descriptors: Vec<OwnedFd>,
 ) -> Result<T, String> {
-    match plain::vector_in::<T>(&file, 0, Plain::U8) {
+    match plain::vector_in::<T>(&file, 0, NumberKind::U8) {
         Some(vector) => vector.map_err(|e| not_copied(&file, &e)),
         None => decode_file(file, descriptors),
     }
@@ -96,12 +96,12 @@ fn decode_file<T: Message>(file: ValueFile, descriptors: Vec<OwnedFd>) -> Result
 }
 
 /// Where the numbers begin, if the file is the message of one vector of them.
-fn vector_at(file: &ValueFile) -> Option<(Plain, usize)> {
+fn vector_at(file: &ValueFile) -> Option<(NumberKind, usize)> {
     let (head, len) = file.head::<HEAD>();
     let [VERSION, tag, rest @ ..] = &head[..len] else {
         return None;
     };
-    let kind = Plain::from_number(tag.checked_sub(tag::RUN)?)?;
+    let kind = NumberKind::from_number(tag.checked_sub(tag::RUN)?)?;
     let mut left = rest;
     let count = tag::take_count(&mut left)?;
     let at = len - left.len();

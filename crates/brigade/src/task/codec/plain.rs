@@ -18,7 +18,7 @@ pub(super) const KINDS: u8 = 12;
 /// A kind of number. Its discriminant is part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Plain {
+pub(super) enum NumberKind {
     U8,
     I8,
     U16,
@@ -33,44 +33,44 @@ pub(super) enum Plain {
     F64,
 }
 
-impl Plain {
-    const ALL: [Plain; KINDS as usize] = [
-        Plain::U8,
-        Plain::I8,
-        Plain::U16,
-        Plain::I16,
-        Plain::U32,
-        Plain::I32,
-        Plain::U64,
-        Plain::I64,
-        Plain::U128,
-        Plain::I128,
-        Plain::F32,
-        Plain::F64,
+impl NumberKind {
+    const ALL: [NumberKind; KINDS as usize] = [
+        NumberKind::U8,
+        NumberKind::I8,
+        NumberKind::U16,
+        NumberKind::I16,
+        NumberKind::U32,
+        NumberKind::I32,
+        NumberKind::U64,
+        NumberKind::I64,
+        NumberKind::U128,
+        NumberKind::I128,
+        NumberKind::F32,
+        NumberKind::F64,
     ];
 
     #[inline]
-    pub(super) fn from_number(number: u8) -> Option<Plain> {
-        Plain::ALL.get(usize::from(number)).copied()
+    pub(super) fn from_number(number: u8) -> Option<NumberKind> {
+        NumberKind::ALL.get(usize::from(number)).copied()
     }
 
     /// Bytes of one number.
     #[inline]
     pub(super) const fn size(self) -> usize {
         match self {
-            Plain::U8 | Plain::I8 => 1,
-            Plain::U16 | Plain::I16 => 2,
-            Plain::U32 | Plain::I32 | Plain::F32 => 4,
-            Plain::U64 | Plain::I64 | Plain::F64 => 8,
-            Plain::U128 | Plain::I128 => 16,
+            NumberKind::U8 | NumberKind::I8 => 1,
+            NumberKind::U16 | NumberKind::I16 => 2,
+            NumberKind::U32 | NumberKind::I32 | NumberKind::F32 => 4,
+            NumberKind::U64 | NumberKind::I64 | NumberKind::F64 => 8,
+            NumberKind::U128 | NumberKind::I128 => 16,
         }
     }
 }
 
 /// Many numbers of one kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'m> {
-    pub(super) kind: Plain,
+pub(super) struct NumberRun<'m> {
+    pub(super) kind: NumberKind,
     pub(super) count: usize,
     /// Whether they are an array, of at most 32.
     pub(super) is_array: bool,
@@ -110,8 +110,8 @@ fn is_array_of<N: 'static>(id: TypeId, len: usize) -> bool {
 pub(super) enum Layout {
     /// The type is no vector and no array of plain numbers.
     Other,
-    Vector(Plain),
-    Array(Plain, usize),
+    Vector(NumberKind),
+    Array(NumberKind, usize),
 }
 
 /// What the type with this identity and size is. All comparisons are between constants: in
@@ -123,7 +123,7 @@ fn layout(id: TypeId, size: usize) -> Layout {
         macro_rules! vectors {
             ($($number:ty => $kind:ident),*) => {
                 $(if id == TypeId::of::<Vec<$number>>() {
-                    return Layout::Vector(Plain::$kind);
+                    return Layout::Vector(NumberKind::$kind);
                 })*
             };
         }
@@ -132,10 +132,10 @@ fn layout(id: TypeId, size: usize) -> Layout {
     macro_rules! arrays {
         ($($number:ty => $kind:ident),*) => {
             $(
-                const { assert!(size_of::<$number>() == Plain::$kind.size()) };
+                const { assert!(size_of::<$number>() == NumberKind::$kind.size()) };
                 let len = size / size_of::<$number>();
                 if is_array_of::<$number>(id, len) {
-                    return Layout::Array(Plain::$kind, len);
+                    return Layout::Array(NumberKind::$kind, len);
                 }
             )*
         };
@@ -147,7 +147,7 @@ fn layout(id: TypeId, size: usize) -> Layout {
 /// The numbers in `value`, where it is a vector or an array of plain numbers, or a reference to a
 /// vector, which is what collections give of their elements.
 #[inline(always)]
-pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
+pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<NumberRun<'_>> {
     let at = std::ptr::from_ref(value);
     if size_of_val(value) == size_of::<&Vec<u8>>() {
         macro_rules! referred {
@@ -156,8 +156,8 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
                     // SAFETY: `typeid::of` names a type but for its lifetimes: `T` is a reference
                     // to a `Vec<$number>`, which lives as long as it is borrowed here.
                     let vector = unsafe { *at.cast::<&Vec<$number>>() };
-                    return Some(Run {
-                        kind: Plain::$kind,
+                    return Some(NumberRun {
+                        kind: NumberKind::$kind,
                         count: vector.len(),
                         is_array: false,
                         bytes: bytemuck::cast_slice(vector.as_slice()),
@@ -176,7 +176,7 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
                         // SAFETY: `typeid::of` names a type but for its lifetimes, and this one has
                         // none: `T` is `Vec<$number>`.
                         let vector = unsafe { &*at.cast::<Vec<$number>>() };
-                        return Some(Run { kind, count: vector.len(), is_array: false, bytes: bytemuck::cast_slice(vector.as_slice()) });
+                        return Some(NumberRun { kind, count: vector.len(), is_array: false, bytes: bytemuck::cast_slice(vector.as_slice()) });
                     })*
                 };
             }
@@ -187,7 +187,7 @@ pub(super) fn run_of<T: ?Sized>(value: &T) -> Option<Run<'_>> {
             // SAFETY: `T` is an array of `count` numbers, by its identity as above: `count` times
             // their size in bytes, all of them initialized.
             let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), count * kind.size()) };
-            Some(Run {
+            Some(NumberRun {
                 kind,
                 count,
                 is_array: true,
@@ -216,10 +216,10 @@ pub(super) fn wanted_by<'de, S: DeserializeSeed<'de>>() -> Layout {
 
 /// The vector that a run is, where `T` is one of just this kind.
 #[inline(always)]
-pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
+pub(super) fn vector_of<T>(run: NumberRun<'_>) -> Option<T> {
     macro_rules! vector {
         ($($number:ty => $kind:ident),*) => {
-            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && run.kind == Plain::$kind {
+            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && run.kind == NumberKind::$kind {
                 let vector = ManuallyDrop::new(copied::<$number>(run.bytes));
                 // SAFETY: as in `run_of`, `T` is `Vec<$number>`. The vector is moved: the original
                 // is not dropped.
@@ -238,11 +238,11 @@ pub(super) fn vector_of<T>(run: Run<'_>) -> Option<T> {
 pub(super) fn vector_in<T>(
     file: &crate::sys::value_file::ValueFile,
     at: usize,
-    of: Plain,
+    of: NumberKind,
 ) -> Option<std::io::Result<T>> {
     macro_rules! vector {
         ($($number:ty => $kind:ident),*) => {
-            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && of == Plain::$kind {
+            $(if typeid::of::<T>() == TypeId::of::<Vec<$number>>() && of == NumberKind::$kind {
                 return Some(file.numbers::<$number>(at).map(|vector| {
                     let vector = ManuallyDrop::new(vector);
                     // SAFETY: as in `vector_of`.
@@ -309,7 +309,10 @@ mod tests {
     fn vectors_and_arrays_of_numbers_are_known_by_their_types() {
         let numbers = vec![1.5_f64, f64::from_bits(0x7ff8_dead_beef_0001)];
         let run = run_of(&numbers).expect("numbers");
-        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::F64, 2, 16));
+        assert_eq!(
+            (run.kind, run.count, run.bytes.len()),
+            (NumberKind::F64, 2, 16)
+        );
         let bits = |numbers: &[f64]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
         assert_eq!(
             bits(&vector_of::<Vec<f64>>(run).expect("the same")),
@@ -323,14 +326,20 @@ mod tests {
         assert!(vector_of::<String>(run).is_none());
 
         let run = run_of(&[7_u16; 32]).expect("numbers");
-        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::U16, 32, 64));
+        assert_eq!(
+            (run.kind, run.count, run.bytes.len()),
+            (NumberKind::U16, 32, 64)
+        );
         let array = ArrayBytes::<[u16; 32]>::new(run.bytes).expect("an array");
         assert_eq!(array.read(), [7; 32]);
         assert_eq!(vector_of::<Vec<u16>>(run), Some(vec![7; 32]));
 
         let by_reference = &numbers;
         let run = run_of(&by_reference).expect("numbers");
-        assert_eq!((run.kind, run.count, run.bytes.len()), (Plain::F64, 2, 16));
+        assert_eq!(
+            (run.kind, run.count, run.bytes.len()),
+            (NumberKind::F64, 2, 16)
+        );
         assert!(run_of(&&String::new()).is_none());
         assert!(run_of(&[7_u16; 33]).is_none(), "serde does not know it");
         assert!(run_of(&[0_u8; 0]).is_none());
@@ -343,10 +352,10 @@ mod tests {
 
     #[test]
     fn numbers_of_kinds_there_and_back() {
-        for (number, kind) in Plain::ALL.into_iter().enumerate() {
+        for (number, kind) in NumberKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as u8, number as u8);
-            assert_eq!(Plain::from_number(number as u8), Some(kind));
+            assert_eq!(NumberKind::from_number(number as u8), Some(kind));
         }
-        assert_eq!(Plain::from_number(KINDS), None);
+        assert_eq!(NumberKind::from_number(KINDS), None);
     }
 }

@@ -11,8 +11,8 @@ pub(super) const STRUCT: u8 = 0xa0;
 pub(super) const SPARSE: u8 = 0xa8;
 /// The shapes that these two tags have room for.
 pub(super) const INLINE_SHAPES: u32 = 8;
-/// A sequence of plain numbers, as they are in memory; the [`Plain`](super::plain::Plain) kind is
-/// added.
+/// A sequence of plain numbers, as they are in memory; their
+/// [`NumberKind`](super::plain::NumberKind) is added.
 pub(super) const RUN: u8 = 0xb0;
 pub(super) const RUN_END: u8 = RUN + super::plain::KINDS;
 /// As the tags above and below, for what has no room in the tag: a number follows.

@@ -38,7 +38,7 @@ impl EncodedResult {
 
 /// What a worker process has to say about a task. The result itself is apart.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum EntryOutcome {
     /// With the descriptors that belong to the result.
     Returned(Vec<OwnedFd>),
     Panicked(Unwound),
@@ -53,7 +53,7 @@ type EntryPoint = fn(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome;
+) -> EntryOutcome;
 
 fn entry<A: Message, R: Message>(
     task: usize,
@@ -61,7 +61,7 @@ fn entry<A: Message, R: Message>(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome {
+) -> EntryOutcome {
     // SAFETY: in the host, `Plan::of` pairs this very instance of `entry` with a `fn(A) -> R`, and
     // `Plan::run` checked that the address is code of the program. In between, the plan lay in the
     // mailbox as two words (`from_words`), which an earlier task of this worker could have written
@@ -81,7 +81,7 @@ type EntryWith = fn(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome;
+) -> EntryOutcome;
 
 fn entry_with_context<C: Message, A: Message, R: Message>(
     task: usize,
@@ -90,7 +90,7 @@ fn entry_with_context<C: Message, A: Message, R: Message>(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome {
+) -> EntryOutcome {
     // SAFETY: `Plan::with_context` pairs this very instance with a `fn(&C, A) -> R`; else as in
     // `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&C, A) -> R>(task) };
@@ -106,7 +106,7 @@ fn entry_with_state<S: 'static, A: Message, R: Message>(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome {
+) -> EntryOutcome {
     // SAFETY: `Plan::with_state` pairs this very instance with a `fn(&S, A) -> R`; else as in
     // `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&S, A) -> R>(task) };
@@ -122,7 +122,7 @@ fn entry_with_state_mut<S: 'static, A: Message, R: Message>(
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
-) -> Outcome {
+) -> EntryOutcome {
     // SAFETY: `Plan::with_state_mut` pairs this very instance with a `fn(&mut S, A) -> R`; else as
     // in `entry`.
     let task = unsafe { std::mem::transmute::<usize, fn(&mut S, A) -> R>(task) };
@@ -177,7 +177,7 @@ fn outcome_of<B, A: Message, R: Message>(
     result: &mut EncodedResult,
     phase: &dyn Fn(Phase),
     run: impl FnOnce(B, A) -> Result<R, String>,
-) -> Outcome {
+) -> EntryOutcome {
     let start = result.bytes.len();
     let ended = caught(|| {
         phase(Phase::Decoding);
@@ -189,11 +189,11 @@ fn outcome_of<B, A: Message, R: Message>(
         encode(&value, result)
     });
     match ended {
-        Ok(Ok(descriptors)) => Outcome::Returned(descriptors),
-        Ok(Err(why)) => Outcome::Undeliverable(why),
+        Ok(Ok(descriptors)) => EntryOutcome::Returned(descriptors),
+        Ok(Err(why)) => EntryOutcome::Undeliverable(why),
         Err(unwound) => {
             result.bytes.truncate(start);
-            Outcome::Panicked(unwound)
+            EntryOutcome::Panicked(unwound)
         }
     }
 }
@@ -282,7 +282,7 @@ impl Plan {
         descriptors: Vec<OwnedFd>,
         result: &mut EncodedResult,
         phase: &dyn Fn(Phase),
-    ) -> Outcome {
+    ) -> EntryOutcome {
         let Some([entry, task]) = self.addresses() else {
             return not_here();
         };
@@ -302,7 +302,7 @@ impl Plan {
         descriptors: Vec<OwnedFd>,
         result: &mut EncodedResult,
         phase: &dyn Fn(Phase),
-    ) -> Outcome {
+    ) -> EntryOutcome {
         let Some([entry, task]) = self.addresses() else {
             return not_here();
         };
@@ -320,8 +320,8 @@ impl Plan {
 }
 
 #[cold]
-fn not_here() -> Outcome {
-    Outcome::Undeliverable("its function is not part of this worker's program".to_owned())
+fn not_here() -> EntryOutcome {
+    EntryOutcome::Undeliverable("its function is not part of this worker's program".to_owned())
 }
 
 /// The task at this offset; `None`: there is no code there. The offset came from the host, which a
@@ -367,7 +367,7 @@ mod tests {
         let mut result = EncodedResult::default();
         assert!(matches!(
             plan.run(Encoded::Here(&input), Vec::new(), &mut result, &|_| {}),
-            Outcome::Returned(_)
+            EntryOutcome::Returned(_)
         ));
         assert_eq!(codec::decode::<u32>(&result.bytes, Vec::new()), Ok(42));
     }
@@ -382,7 +382,7 @@ mod tests {
                 &mut EncodedResult::default(),
                 &|_| {}
             ),
-            Outcome::Undeliverable(_)
+            EntryOutcome::Undeliverable(_)
         ));
     }
 }

@@ -21,14 +21,14 @@
 // - inheritance: what workers have of the program's arguments and environment
 // - streams, line: what workers read and write by their standard streams
 // - program, lookup_error: another program, whose tasks are called by name
-// - sim: what a pool of processes runs on, and what stands in its place in models and in
-//   `scripts/counts`
+// - doubles: stand-ins for the fork server and its workers, in models and in `scripts/counts`, and
+//   the choice between them and the real ones
 // - unsupported: what stands in the place of all of it where there are no processes
 
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
-pub(crate) mod backend;
-#[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod child;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod doubles;
 mod enforcement;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod fork_server;

@@ -2,8 +2,8 @@
 
 use super::{DEADLY, PATROLLED, is_a_death, joined, model, pool};
 use crate::pool::Context;
-use crate::worker::process::backend::ForkServerClient;
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::ForkServerClient;
+use crate::worker::process::doubles::model::worker::Deed;
 use crate::{JoinError, Pool};
 
 /// As `deed`, with a context.

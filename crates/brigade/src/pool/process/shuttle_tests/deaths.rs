@@ -6,8 +6,8 @@ use super::{
     together,
 };
 use crate::JoinError;
-use crate::worker::process::backend::model::fork_server::Fate;
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::model::fork_server::Fate;
+use crate::worker::process::doubles::model::worker::Deed;
 
 #[test]
 fn shuttle_deaths_cost_what_ran() {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::JoinError;
 use crate::sim::shuttle_os::pause;
-use crate::worker::process::backend::model::fork_server::Fate;
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::model::fork_server::Fate;
+use crate::worker::process::doubles::model::worker::Deed;
 
 #[test]
 fn shuttle_cancelled_tasks_end() {

@@ -2,8 +2,8 @@
 
 use super::{DEADLY, QUIET, check, deed, is_a_death, joined, model, pool, submitted, together};
 use crate::Pool;
-use crate::worker::process::backend::ForkServerClient;
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::ForkServerClient;
+use crate::worker::process::doubles::model::worker::Deed;
 
 #[test]
 fn shuttle_a_map_gives_each_result_in_order() {

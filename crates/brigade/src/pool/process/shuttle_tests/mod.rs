@@ -2,7 +2,7 @@
 //! listener take their steps: run by `scripts/shuttle`.
 //!
 //! The pool is the real one, down to the mailboxes; its workers are threads, which may die at any
-//! step ([`fork_server`](crate::worker::process::backend::model::fork_server)). A thread that waits
+//! step ([`fork_server`](crate::worker::process::doubles::model::fork_server)). A thread that waits
 //! for what never comes is a deadlock, which shuttle reports.
 
 mod contexts;
@@ -16,9 +16,9 @@ use std::sync::Arc;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::thread;
 
-use crate::worker::process::backend::ForkServerClient;
-use crate::worker::process::backend::model::fork_server::{Fate, world};
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::ForkServerClient;
+use crate::worker::process::doubles::model::fork_server::{Fate, world};
+use crate::worker::process::doubles::model::worker::Deed;
 use crate::{JoinError, JoinHandle, Kind, Pool, PoolBuilder};
 
 /// As many worlds are gone through for each model by each scheduler, if nothing is said.

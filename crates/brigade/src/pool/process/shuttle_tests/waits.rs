@@ -8,7 +8,7 @@ use super::{
     DEADLY, QUIET, check, deed, in_threads, is_a_death, joined, model, pool, submitted, together,
 };
 use crate::sim::shuttle_os::{one_in, pause, thread as parking};
-use crate::worker::process::backend::model::worker::Deed;
+use crate::worker::process::doubles::model::worker::Deed;
 use crate::{JoinError, JoinHandle};
 
 #[test]

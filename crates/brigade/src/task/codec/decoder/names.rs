@@ -25,7 +25,7 @@ pub(in crate::task::codec) struct Names<'de> {
 
 /// The fields of structs, in the order of their values.
 #[derive(Clone, Copy)]
-pub(super) struct Shape<'de> {
+pub(super) struct StructFields<'de> {
     number: usize,
     /// How many there are, the length of each name, the names.
     block: &'de [u8],
@@ -118,24 +118,28 @@ impl<'de> Names<'de> {
     }
 
     #[inline]
-    pub(super) fn shape(&self, number: usize) -> Option<Shape<'de>> {
+    pub(super) fn shape(&self, number: usize) -> Option<StructFields<'de>> {
         if number >= self.shapes {
             return None;
         }
         let block = self.items.get(self.place(self.variants + number)?)?;
-        Some(Shape { number, block })
+        Some(StructFields { number, block })
     }
 
     /// Whether these are the fields of a shape, in this order.
     #[inline]
-    pub(super) fn has_fields(&self, shape: Shape<'_>, fields: &'static [&'static str]) -> bool {
+    pub(super) fn has_fields(
+        &self,
+        shape: StructFields<'_>,
+        fields: &'static [&'static str],
+    ) -> bool {
         match self.confirmed.get() {
             Some((number, known)) if number == shape.number && std::ptr::eq(known, fields) => true,
             _ => self.compare(shape, fields),
         }
     }
 
-    fn compare(&self, shape: Shape<'_>, fields: &'static [&'static str]) -> bool {
+    fn compare(&self, shape: StructFields<'_>, fields: &'static [&'static str]) -> bool {
         let are_same = match shape::expected(fields) {
             Some(expected) => shape.block == expected,
             None => shape.block == shape::encode_fields(fields),
@@ -179,7 +183,7 @@ fn number(table: &[u8], index: usize, is_wide: bool) -> Option<usize> {
     }
 }
 
-impl<'de> Shape<'de> {
+impl<'de> StructFields<'de> {
     /// How many fields there are.
     #[inline]
     pub(super) fn count(self) -> Result<usize> {

@@ -5,11 +5,11 @@ use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use super::access::{none_left, not_read};
 use crate::task::codec::depth::Depth;
 use crate::task::codec::error::{Error, Result, count_grave};
-use crate::task::codec::plain::{Plain, Run};
+use crate::task::codec::plain::{NumberKind, NumberRun};
 
 /// The numbers of a run, one after another.
 pub(super) struct RunNumbers<'de> {
-    kind: Plain,
+    kind: NumberKind,
     count: usize,
     left: &'de [u8],
     depth: Depth,
@@ -17,7 +17,7 @@ pub(super) struct RunNumbers<'de> {
 
 impl<'de> RunNumbers<'de> {
     #[inline]
-    pub(super) fn new(run: Run<'de>, depth: Depth) -> RunNumbers<'de> {
+    pub(super) fn new(run: NumberRun<'de>, depth: Depth) -> RunNumbers<'de> {
         RunNumbers {
             kind: run.kind,
             count: run.count,
@@ -84,7 +84,7 @@ macro_rules! number {
         #[inline]
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             match self.0.kind {
-                Plain::$kind => visitor.$visit(<$number>::from_ne_bytes(self.0.take()?)),
+                NumberKind::$kind => visitor.$visit(<$number>::from_ne_bytes(self.0.take()?)),
                 _ => self.deserialize_any(visitor),
             }
         }
@@ -113,24 +113,24 @@ impl<'de> de::Deserializer<'de> for RunNumber<'_, 'de> {
             };
         }
         match numbers.kind {
-            Plain::U8 => unsigned!(u8),
-            Plain::U16 => unsigned!(u16),
-            Plain::U32 => unsigned!(u32),
-            Plain::U64 => unsigned!(u64),
-            Plain::I8 => signed!(i8),
-            Plain::I16 => signed!(i16),
-            Plain::I32 => signed!(i32),
-            Plain::I64 => signed!(i64),
-            Plain::F32 => visitor.visit_f32(f32::from_ne_bytes(numbers.take()?)),
-            Plain::F64 => visitor.visit_f64(f64::from_ne_bytes(numbers.take()?)),
-            Plain::U128 => {
+            NumberKind::U8 => unsigned!(u8),
+            NumberKind::U16 => unsigned!(u16),
+            NumberKind::U32 => unsigned!(u32),
+            NumberKind::U64 => unsigned!(u64),
+            NumberKind::I8 => signed!(i8),
+            NumberKind::I16 => signed!(i16),
+            NumberKind::I32 => signed!(i32),
+            NumberKind::I64 => signed!(i64),
+            NumberKind::F32 => visitor.visit_f32(f32::from_ne_bytes(numbers.take()?)),
+            NumberKind::F64 => visitor.visit_f64(f64::from_ne_bytes(numbers.take()?)),
+            NumberKind::U128 => {
                 let n = u128::from_ne_bytes(numbers.take()?);
                 match u64::try_from(n) {
                     Ok(n) => visitor.visit_u64(n),
                     Err(_) => visitor.visit_u128(n),
                 }
             }
-            Plain::I128 => {
+            NumberKind::I128 => {
                 let n = i128::from_ne_bytes(numbers.take()?);
                 match (u64::try_from(n), i64::try_from(n)) {
                     (Ok(n), _) => visitor.visit_u64(n),

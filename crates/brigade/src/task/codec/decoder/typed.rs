@@ -9,7 +9,7 @@ use super::names::is_derived;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::format::{CBOR_TAG, EXTENSION};
 use crate::task::codec::json::{Lacks, bare_in_buffer, is_buffer, lacks};
-use crate::task::codec::plain::Plain;
+use crate::task::codec::plain::NumberKind;
 use crate::task::codec::tag;
 
 macro_rules! integers {
@@ -98,7 +98,7 @@ impl<'de> Decoder<'de, '_> {
             tag::F64 => visitor.visit_f64(f64::from_le_bytes(self.take_array()?)),
             tag::CHAR => visitor.visit_char(self.char()?),
             tag::BYTES if lacks::<V>(Lacks::Bytes) => {
-                let run = self.run(Plain::U8)?;
+                let run = self.run(NumberKind::U8)?;
                 self.numbers(run, visitor)
             }
             tag::BYTES => {
@@ -294,7 +294,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de, '_> {
             // To JSON, bytes are numbers.
             tag::BYTES => {
                 self.skip_byte();
-                let run = self.run(Plain::U8)?;
+                let run = self.run(NumberKind::U8)?;
                 self.numbers(run, visitor)
             }
             _ => self.decode_as_any(visitor),

@@ -1,11 +1,11 @@
 //! Integers, numbered tags and arrays, at the end of what is written.
 
-use crate::task::codec::plain::Run;
+use crate::task::codec::plain::NumberRun;
 use crate::task::codec::tag;
 
 /// The compiler knows how many bytes it is.
 #[inline(always)]
-pub(super) fn put_array(out: &mut Vec<u8>, run: Run<'_>) {
+pub(super) fn put_array(out: &mut Vec<u8>, run: NumberRun<'_>) {
     out.extend_from_slice(&[tag::RUN + run.kind as u8, run.count as u8]);
     out.extend_from_slice(run.bytes);
 }

@@ -15,7 +15,7 @@ use super::entries::Entries;
 use super::structs::Fields;
 use crate::task::codec::error::{Error, Result};
 use crate::task::codec::format::EXTENSION;
-use crate::task::codec::plain::{self, Plain};
+use crate::task::codec::plain::{self, NumberKind};
 use crate::task::codec::tag;
 
 /// With fewer elements, a run is no shorter, and a tuple of few numbers is most likely one of
@@ -38,7 +38,7 @@ enum SequenceForm {
     Open,
     /// Each element with its tag.
     Tagged,
-    Run(Plain),
+    Run(NumberKind),
 }
 
 impl<'a, 'o> Sequence<'a, 'o> {
@@ -72,7 +72,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
 
     /// Whether the next element, a number of this kind, belongs into a run.
     #[inline(always)]
-    fn is_run_of(&mut self, kind: Plain) -> Result<bool> {
+    fn is_run_of(&mut self, kind: NumberKind) -> Result<bool> {
         match self.form {
             SequenceForm::Run(run) if run == kind => Ok(true),
             SequenceForm::Tagged => Ok(false),
@@ -88,7 +88,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
     }
 
     #[inline(never)]
-    fn begin_run(&mut self, kind: Plain) -> Result<()> {
+    fn begin_run(&mut self, kind: NumberKind) -> Result<()> {
         let bytes = self.declared.unwrap_or(0).saturating_mul(kind.size());
         self.encoder.check_growth(bytes)?;
         self.encoder.head(tag::RUN + kind as u8, self.declared)?;
@@ -113,7 +113,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
 
     /// An element came that does not belong into the run: those before it get a tag each.
     #[cold]
-    fn break_run(&mut self, kind: Plain) -> Result<()> {
+    fn break_run(&mut self, kind: NumberKind) -> Result<()> {
         let size = kind.size();
         let numbers = self.encoder.out.len() - self.count * size;
         let numbers = self.encoder.out.split_off(numbers);
@@ -141,7 +141,7 @@ impl<'a, 'o> Sequence<'a, 'o> {
     }
 }
 
-fn put_tagged(encoder: &mut Encoder<'_>, kind: Plain, number: &[u8]) -> Result<()> {
+fn put_tagged(encoder: &mut Encoder<'_>, kind: NumberKind, number: &[u8]) -> Result<()> {
     macro_rules! put {
         ($number:ty, $serialize:ident) => {
             encoder.$serialize(<$number>::from_ne_bytes(
@@ -150,18 +150,18 @@ fn put_tagged(encoder: &mut Encoder<'_>, kind: Plain, number: &[u8]) -> Result<(
         };
     }
     match kind {
-        Plain::U8 => put!(u8, serialize_u8),
-        Plain::I8 => put!(i8, serialize_i8),
-        Plain::U16 => put!(u16, serialize_u16),
-        Plain::I16 => put!(i16, serialize_i16),
-        Plain::U32 => put!(u32, serialize_u32),
-        Plain::I32 => put!(i32, serialize_i32),
-        Plain::U64 => put!(u64, serialize_u64),
-        Plain::I64 => put!(i64, serialize_i64),
-        Plain::U128 => put!(u128, serialize_u128),
-        Plain::I128 => put!(i128, serialize_i128),
-        Plain::F32 => put!(f32, serialize_f32),
-        Plain::F64 => put!(f64, serialize_f64),
+        NumberKind::U8 => put!(u8, serialize_u8),
+        NumberKind::I8 => put!(i8, serialize_i8),
+        NumberKind::U16 => put!(u16, serialize_u16),
+        NumberKind::I16 => put!(i16, serialize_i16),
+        NumberKind::U32 => put!(u32, serialize_u32),
+        NumberKind::I32 => put!(i32, serialize_i32),
+        NumberKind::U64 => put!(u64, serialize_u64),
+        NumberKind::I64 => put!(i64, serialize_i64),
+        NumberKind::U128 => put!(u128, serialize_u128),
+        NumberKind::I128 => put!(i128, serialize_i128),
+        NumberKind::F32 => put!(f32, serialize_f32),
+        NumberKind::F64 => put!(f64, serialize_f64),
     }
 }
 
@@ -172,7 +172,7 @@ macro_rules! numbers {
     ($($serialize:ident: $number:ty => $kind:ident),*) => {
         $(#[inline(always)]
         fn $serialize(self, v: $number) -> Result<()> {
-            if self.0.is_run_of(Plain::$kind)? {
+            if self.0.is_run_of(NumberKind::$kind)? {
                 self.0.encoder.out.extend_from_slice(&v.to_ne_bytes());
                 return Ok(());
             }

@@ -73,7 +73,7 @@ fn a_file_that_is_another_value_than_is_wanted_is_an_error() {
     assert!(decode_encoded::<Vec<String>>(Encoded::File(file()), Vec::new()).is_err());
     // Counts that are not that of what is there.
     for wrong in [0, 1, LARGE - 1, LARGE + 1, usize::MAX / 4, usize::MAX] {
-        let mut head = vec![VERSION, tag::RUN + Plain::U32 as u8];
+        let mut head = vec![VERSION, tag::RUN + NumberKind::U32 as u8];
         tag::put_count(&mut head, wrong);
         let file = in_file(&[&head, bytemuck::cast_slice(&numbers)]);
         let decoded = decode_encoded::<Vec<u32>>(Encoded::File(file), Vec::new());

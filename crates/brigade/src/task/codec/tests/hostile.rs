@@ -224,9 +224,9 @@ fn names_of_variants_that_are_no_text_are_refused() {
         #[serde(rename = "é")]
         Acute,
         #[serde(rename = "e")]
-        Plain,
+        NumberKind,
     }
-    let letters = vec![Letter::Acute, Letter::Plain];
+    let letters = vec![Letter::Acute, Letter::NumberKind];
     let mut bytes = Vec::new();
     encode(&letters, &mut bytes).expect("encodes");
     let read = |bytes: &[u8]| decode::<Vec<Letter>>(bytes, Vec::new());

@@ -29,9 +29,9 @@ use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::is_temporary;
 
 /// What sends this process's events, once it has what that takes.
-static SENDER: OnceLock<Sender> = OnceLock::new();
+static SENDER: OnceLock<EventSender> = OnceLock::new();
 
-struct Sender {
+struct EventSender {
     socket: Pinned,
     level: u8,
     /// Where it counts what it could not send.
@@ -77,7 +77,7 @@ impl DuringInitializer {
         mailbox: &'static Mailbox,
     ) -> io::Result<DuringInitializer> {
         let socket = Pinned::leaked(socket)?;
-        SENDER.get_or_init(|| Sender {
+        SENDER.get_or_init(|| EventSender {
             socket,
             level,
             mailbox,
@@ -127,7 +127,7 @@ pub(in crate::worker::process) fn forward(event: &Event<'_>) {
     }
 }
 
-impl Sender {
+impl EventSender {
     fn send(&self, frame: &[u8]) {
         // A task may have closed it: then there is no way to tell.
         let Some(socket) = self.socket.get() else {
@@ -157,7 +157,7 @@ impl Sender {
         };
         let names = metadata.fields().iter().map(|field| field.name());
         let place = events::place_bytes(&place, names);
-        let mut values = Values(EventWriter::new(this_worker::task(), &place, spans));
+        let mut values = FieldWriter(EventWriter::new(this_worker::task(), &place, spans));
         event.record(&mut values);
         self.send(values.0.bytes());
     }
@@ -220,7 +220,7 @@ impl Subscriber for ToProgram {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let wanted = |sender: &Sender| LevelFilter::from_level(events::level_of(sender.level));
+        let wanted = |sender: &EventSender| LevelFilter::from_level(events::level_of(sender.level));
         Some(SENDER.get().map_or(LevelFilter::OFF, wanted))
     }
 
@@ -347,7 +347,7 @@ impl log::Log for ToProgram {
         };
         let place = events::place_bytes(&place, ["message"].into_iter());
         let path = current().map_or_else(String::new, |span| span.path());
-        let mut values = Values(EventWriter::new(this_worker::task(), &place, &path));
+        let mut values = FieldWriter(EventWriter::new(this_worker::task(), &place, &path));
         values.shown(0, format_args!("{}", record.args()));
         sender.send(values.0.bytes());
     }
@@ -356,9 +356,9 @@ impl log::Log for ToProgram {
 }
 
 /// Writes the values of an event.
-struct Values(EventWriter);
+struct FieldWriter(EventWriter);
 
-impl Values {
+impl FieldWriter {
     fn shown(&mut self, index: usize, value: fmt::Arguments<'_>) {
         if let Some(text) = value.as_str() {
             return self.0.value(index, FieldValue::Shown(text));
@@ -369,7 +369,7 @@ impl Values {
     }
 }
 
-impl Visit for Values {
+impl Visit for FieldWriter {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.0.value(field.index(), FieldValue::F64(value));
     }

@@ -12,7 +12,7 @@ use rustix::time::Timespec;
 use crate::sys::value_file::ValueFile;
 use crate::sys::{futex, process};
 use crate::task::codec::Encoded;
-use crate::task::entry::{EncodedResult, EncodedValue, KeptValue, Outcome, Plan, ValuePlace};
+use crate::task::entry::{EncodedResult, EncodedValue, EntryOutcome, KeptValue, Plan, ValuePlace};
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
@@ -127,7 +127,7 @@ pub(super) fn run(
     input: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
     result: &mut EncodedResult,
-) -> Outcome {
+) -> EntryOutcome {
     let mailbox = service.mailbox();
     limits::begin_task();
     let phase = |phase| mailbox.set_phase(phase);
@@ -158,7 +158,7 @@ pub(super) fn flush<S: Service>(service: &S) -> bool {
 #[inline]
 pub(super) fn reply_outcome(
     service: &mut impl Service,
-    outcome: Outcome,
+    outcome: EntryOutcome,
     result: &mut EncodedResult,
 ) -> bool {
     if service.has_lost_fork_server() {
@@ -166,7 +166,7 @@ pub(super) fn reply_outcome(
         wait_to_be_killed();
     }
     match outcome {
-        Outcome::Returned(descriptors)
+        EntryOutcome::Returned(descriptors)
             if descriptors.is_empty()
                 && result.bytes.len() <= INLINE_MAX
                 && result.file.is_none() =>
@@ -174,15 +174,15 @@ pub(super) fn reply_outcome(
             service.reply(Reply::Returned(&result.bytes));
             false
         }
-        Outcome::Returned(descriptors) => {
+        EntryOutcome::Returned(descriptors) => {
             reply_through_fd_socket(service, descriptors, result);
             true
         }
-        Outcome::Undeliverable(why) => {
+        EntryOutcome::Undeliverable(why) => {
             reply_undeliverable(service, why);
             false
         }
-        Outcome::Panicked(unwound) => {
+        EntryOutcome::Panicked(unwound) => {
             reply_panicked(service, unwound);
             false
         }

@@ -3,7 +3,7 @@
 use super::flush::{self, FlushedStreams};
 use crate::sys::{process, spin};
 use crate::task::codec::{self, Encoded};
-use crate::task::entry::{EncodedResult, Outcome, Plan};
+use crate::task::entry::{EncodedResult, EntryOutcome, Plan};
 
 /// Runs a task that does nothing and tells no peer. In the fork server too, once: what the loader
 /// and the libraries do at a first call (symbols, the panic hook, the C library's and std's
@@ -25,7 +25,7 @@ pub(crate) fn leave_memory() {
 
 /// Runs a task that does nothing, as any other: one whose input is refused would have an error made
 /// up instead, which takes more of the program than a task does.
-fn run_nothing() -> Option<Outcome> {
+fn run_nothing() -> Option<EntryOutcome> {
     fn nothing((): ()) {}
     let plan = Plan::of(nothing as fn(())).ok()?;
     let mut input = Vec::with_capacity(SMALL);
@@ -45,6 +45,9 @@ mod tests {
     #[test]
     fn what_warms_a_worker_up_is_a_task_that_returns() {
         let outcome = run_nothing();
-        assert!(matches!(outcome, Some(Outcome::Returned(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Some(EntryOutcome::Returned(_))),
+            "{outcome:?}"
+        );
     }
 }

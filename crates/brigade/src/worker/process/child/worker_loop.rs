@@ -194,13 +194,11 @@ impl WorkerLoop {
                 Order::Task(payload) => break payload,
                 Order::Plan(plan) => {
                     (self.plan, self.uses) = (Some(plan), None);
-                    worker.marks.write(plan.to_words());
-                    attempt::set(1);
+                    worker.follow(plan);
                 }
                 Order::PlanWith(plan, context) => {
                     (self.plan, self.uses) = (Some(plan), Some(context));
-                    worker.marks.write(plan.to_words());
-                    attempt::set(1);
+                    worker.follow(plan);
                 }
                 Order::Attempt(attempt) => attempt::set(attempt),
                 Order::Context(number, payload) => self.contexts.receive(worker, number, payload),
@@ -210,9 +208,7 @@ impl WorkerLoop {
         };
         mailbox.set_phase(Phase::Decoding);
         let begin = self.tells_times.then(clock::nanos);
-        let Some(plan) = self.plan else {
-            worker.break_off()
-        };
+        let plan = self.plan.unwrap_or_else(|| worker.break_off());
         let is_inline = matches!(payload, Payload::Inline(_));
         if !is_inline && worker.fd_socket().is_err() {
             return false;
@@ -229,8 +225,7 @@ impl WorkerLoop {
         };
         if !is_inline {
             // The host may close its copies now.
-            mailbox.handoff().full_fence();
-            worker.notify(NotifyEvent::MustLook);
+            worker.notify_must_look();
         }
         self.result.clear();
         let mut one_of_many = OneOfMany {
@@ -257,8 +252,7 @@ impl WorkerLoop {
         }
         self.show();
         if went_through_fd_socket || !is_inline {
-            mailbox.handoff().full_fence();
-            self.worker.notify(NotifyEvent::MustLook);
+            self.worker.notify_must_look();
         }
         // The task that prints here next would wait for the same.
         is_flushed
@@ -281,6 +275,18 @@ impl Worker {
     fn break_off(&self) -> ! {
         self.mailbox.set_phase(Phase::Starting);
         process::exit_now(EXIT_PROTOCOL_BROKEN)
+    }
+
+    /// The tasks that follow are of this plan, and run for the first time.
+    fn follow(&self, plan: Plan) {
+        self.marks.write(plan.to_words());
+        attempt::set(1);
+    }
+
+    /// Wakes the host, whatever it waits for, to look at what was shown.
+    fn notify_must_look(&self) {
+        self.mailbox.handoff().full_fence();
+        self.notify(NotifyEvent::MustLook);
     }
 
     /// Wakes the host, if it wants to be.

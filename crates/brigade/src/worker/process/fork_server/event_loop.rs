@@ -41,7 +41,7 @@ use crate::worker::process::fork_server::prepare;
 use crate::worker::process::fork_server::streams::{PerStream, Stream, StreamReader, StreamWriter};
 use crate::worker::process::ipc::exit_table::ExitTable;
 use crate::worker::process::ipc::protocol::{
-    self, Build, Event, ModuleAt, NextMessage, ReceivedMessage, Request,
+    self, Build, ForkServerEvent, ModuleAt, NextMessage, ReceivedMessage, Request,
 };
 use crate::worker::process::ipc::stderr_count::StderrCounts;
 use endings::end;
@@ -77,7 +77,7 @@ pub(crate) fn serve(socket: OwnedFd) -> ! {
             // What is left unread when a socket is closed has the other end get an error instead of
             // what was sent.
             let _ = protocol::recv_first::<Request>(&socket, false);
-            if protocol::send_last(&socket, &Event::Unfit { why }).is_err() {
+            if protocol::send_last(&socket, &ForkServerEvent::Unfit { why }).is_err() {
                 // The host may be gone; or it is the sending that is denied.
                 say_on_stderr(&e);
             }
@@ -201,7 +201,7 @@ struct EventLoop<'a> {
 
 /// The message in which this fork server tells the host what it is; and, where it has threads and
 /// so cannot fork, what it executes workers with.
-fn introduce(privilege: Box<Privilege>) -> io::Result<(Event, Option<Executing>)> {
+fn introduce(privilege: Box<Privilege>) -> io::Result<(ForkServerEvent, Option<Executing>)> {
     let modules = ModuleAt::of_this_process();
     let mut threads = Vec::new();
     let mut executing = None;
@@ -209,7 +209,7 @@ fn introduce(privilege: Box<Privilege>) -> io::Result<(Event, Option<Executing>)
         threads = process::other_threads();
         executing = Some(Executing::new(privilege, &modules));
     }
-    let hello = Event::Hello {
+    let hello = ForkServerEvent::Hello {
         pid: std::process::id(),
         build: Build::of_this_process()?,
         privilege: Box::new(Privilege::of_this_thread()?),
@@ -386,12 +386,14 @@ impl<'a> EventLoop<'a> {
                     for i in 0..count as usize {
                         let token = tokens.get(i).and_then(|&bits| Token::from_bits(bits));
                         match self.make_worker(token, oom_kills) {
-                            Ok((slot, pid, mailbox)) => self
-                                .send_event(Event::Forked { slot, pid }, Some(Arc::new(mailbox))),
+                            Ok((slot, pid, mailbox)) => self.send_event(
+                                ForkServerEvent::Forked { slot, pid },
+                                Some(Arc::new(mailbox)),
+                            ),
                             Err(e) => {
                                 self.mark_dead(token);
                                 let why = RemoteError::from(&e);
-                                self.send_event(Event::NotForked { why }, None);
+                                self.send_event(ForkServerEvent::NotForked { why }, None);
                             }
                         }
                     }
@@ -414,7 +416,7 @@ impl<'a> EventLoop<'a> {
                 } => {
                     let fd_socket = self.fd_socket(slot, pid);
                     self.send_event(
-                        Event::FdSocket {
+                        ForkServerEvent::FdSocket {
                             request_number,
                             errno: 0,
                         },
@@ -432,7 +434,7 @@ impl<'a> EventLoop<'a> {
                     self.redirect((slot, pid), routes, descriptors);
                 }
                 Request::AreYouThere { number } => {
-                    self.send_event(Event::Here { number }, None);
+                    self.send_event(ForkServerEvent::Here { number }, None);
                     self.end_without_main_thread();
                 }
             }
@@ -452,7 +454,7 @@ impl<'a> EventLoop<'a> {
         let _ = rustix::io::write(&self.events, &1_u64.to_ne_bytes());
     }
 
-    fn send_event(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
+    fn send_event(&mut self, event: ForkServerEvent, descriptor: Option<Arc<OwnedFd>>) {
         self.outbox.push(event, descriptor);
         // At once: the host waits for it. That the host is gone is found at the end of the
         // turn.

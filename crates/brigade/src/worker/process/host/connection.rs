@@ -11,9 +11,9 @@ use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::process;
 use crate::task::entry::Plan;
 use crate::transport::ring::{Corrupt, NextFrame};
-use crate::worker::process::backend::{ForkServerClient, Question, SpareWorker};
+use crate::worker::process::doubles::{ForkServerClient, Question, SpareWorker};
 use crate::worker::process::host::death::Evidence;
-use crate::worker::process::host::events::EventSource;
+use crate::worker::process::host::events::WorkerEvents;
 use crate::worker::process::host::streams::GivenStreams;
 use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::handoff::Notify;
@@ -47,7 +47,7 @@ pub(crate) struct WorkerConnection {
     asked: Option<u32>,
     streams: GivenStreams,
     /// Where its events are read, if it sends any.
-    events: Option<Arc<EventSource>>,
+    events: Option<Arc<WorkerEvents>>,
 }
 
 enum FdSocketState {
@@ -152,7 +152,7 @@ impl WorkerConnection {
     }
 
     /// Where its events are read, if it sends any.
-    pub(crate) fn events(&self) -> Option<&EventSource> {
+    pub(crate) fn events(&self) -> Option<&WorkerEvents> {
         self.events.as_deref()
     }
 

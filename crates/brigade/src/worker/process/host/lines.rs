@@ -25,20 +25,20 @@ use crate::worker::process::ipc::streams::{LineFrame, PlanWords};
 use crate::worker::process::line::Line;
 
 /// The names of the tasks whose lines are read, by their functions.
-type TaskNames = Arc<Mutex<HashMap<PlanWords, TaskName>>>;
+type NamesByPlan = Arc<Mutex<HashMap<PlanWords, TaskName>>>;
 
 /// Where the lines of workers go: the fork server's end.
 #[derive(Debug)]
 pub(crate) struct Sink {
     socket: OwnedFd,
-    names: TaskNames,
+    names: NamesByPlan,
 }
 
 /// The reader's end.
 #[derive(Debug)]
 pub(crate) struct Source {
     socket: OwnedFd,
-    names: TaskNames,
+    names: NamesByPlan,
     buffer: Vec<u8>,
     /// This socket's place with the reactor, for a future that waits.
     registration: OwnCell<ReactorRegistration>,
@@ -52,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) fn lines() -> io::Result<(Sink, Source)> {
     let (source, sink) = opened::socket_pair().needed_to("read what workers write")?;
-    let names = TaskNames::default();
+    let names = NamesByPlan::default();
     let sink = Sink {
         socket: sink,
         names: Arc::clone(&names),

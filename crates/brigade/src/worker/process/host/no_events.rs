@@ -15,9 +15,9 @@ pub(crate) enum Forwarding {}
 
 /// A worker that sends its events: there is none.
 #[derive(Debug)]
-pub(crate) enum EventSource {}
+pub(crate) enum WorkerEvents {}
 
-impl EventSource {
+impl WorkerEvents {
     pub(crate) fn gave(&self, _position: u32, _count: u32, _task: u64) {
         match *self {}
     }
@@ -36,7 +36,7 @@ impl Forwarding {
         &self,
         _worker: u32,
         _mailbox: &Arc<Mailbox>,
-    ) -> io::Result<(OwnedFd, Arc<EventSource>)> {
+    ) -> io::Result<(OwnedFd, Arc<WorkerEvents>)> {
         match *self {}
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::events::{EventSource, Forwarding};
+use super::events::{Forwarding, WorkerEvents};
 use super::streams::GivenStreams;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::Setup;
@@ -42,7 +42,7 @@ impl WorkerSetup {
         &self,
         pid: u32,
         mailbox: &Arc<Mailbox>,
-    ) -> io::Result<(Option<SentRoutes>, Option<Arc<EventSource>>)> {
+    ) -> io::Result<(Option<SentRoutes>, Option<Arc<WorkerEvents>>)> {
         let mut sent = self.streams.to_send()?;
         let Some(forwarding) = &self.events else {
             return Ok((sent, None));

@@ -99,7 +99,7 @@ impl fmt::Display for FieldValue<'_> {
 
 /// A frame, as it is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Frame<'a> {
+pub(crate) enum EventsFrame<'a> {
     Event(EventFrame<'a>),
     Keeps(Keeps),
 }
@@ -272,15 +272,15 @@ impl Write for Bounded {
 // ---- reading, in the program
 
 /// What a datagram says; `None`: nothing that makes sense.
-pub(crate) fn read(frame: &[u8]) -> Option<Frame<'_>> {
+pub(crate) fn read(frame: &[u8]) -> Option<EventsFrame<'_>> {
     if frame.len() > MAX_FRAME {
         return None;
     }
     let (head, values) = postcard::take_from_bytes::<Head<'_>>(frame).ok()?;
     match head {
-        Head::Keeps(keeps) => Some(Frame::Keeps(keeps)),
+        Head::Keeps(keeps) => Some(EventsFrame::Keeps(keeps)),
         Head::Event { spans, .. } if spans.len() > MAX_SPANS => None,
-        Head::Event { task, place, spans } => Some(Frame::Event(EventFrame {
+        Head::Event { task, place, spans } => Some(EventsFrame::Event(EventFrame {
             task,
             place,
             spans,
@@ -351,7 +351,7 @@ mod tests {
 
     fn event_of(frame: &[u8]) -> EventFrame<'_> {
         match read(frame) {
-            Some(Frame::Event(event)) => event,
+            Some(EventsFrame::Event(event)) => event,
             other => panic!("no event: {other:?}"),
         }
     }
@@ -386,7 +386,7 @@ mod tests {
             subscriber: true,
             logger: false,
         };
-        assert_eq!(read(&keeps(own)), Some(Frame::Keeps(own)));
+        assert_eq!(read(&keeps(own)), Some(EventsFrame::Keeps(own)));
     }
 
     /// Programs of other builds read it, as long as they speak the same protocol.
@@ -470,7 +470,7 @@ mod tests {
         /// Whatever a worker sends, reading it ends, stays within the bounds, and panics nowhere.
         #[test]
         fn any_bytes_are_harmless(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Some(Frame::Event(event)) = read(&bytes) {
+            if let Some(EventsFrame::Event(event)) = read(&bytes) {
                 prop_assert!(event.values().count() <= MAX_FIELDS);
                 if let Some((place, names)) = read_place(event.place) {
                     prop_assert!((1..=5).contains(&place.level) && names.len() <= MAX_FIELDS);
@@ -491,7 +491,7 @@ mod tests {
                 let at = at % bytes.len();
                 bytes[at] = byte;
             }
-            if let Some(Frame::Event(event)) = read(&bytes) {
+            if let Some(EventsFrame::Event(event)) = read(&bytes) {
                 prop_assert!(event.values().count() <= MAX_FIELDS);
                 let _ = read_place(event.place);
             }

@@ -102,13 +102,13 @@ pub(crate) enum Request {
     /// What this worker's standard streams are, before it has its setup. With their descriptors;
     /// those that are its own go on through its descriptor socket.
     Streams { slot: u32, pid: u32, routes: Routes },
-    /// Are you there? Answered by [`Event::Here`] with the same number.
+    /// Are you there? Answered by [`ForkServerEvent::Here`] with the same number.
     AreYouThere { number: u64 },
 }
 
 /// From the fork server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Event {
+pub(crate) enum ForkServerEvent {
     /// First: its process, and where things lie in its memory, and so in its workers'.
     Hello {
         pid: u32,
@@ -440,7 +440,7 @@ mod tests {
     fn what_other_builds_read_is_that_of_the_version() {
         let shared = [
             outline::of::<Request>(),
-            outline::of::<Event>(),
+            outline::of::<ForkServerEvent>(),
             outline::of::<Setup>(),
             outline::of::<NotReady>(),
             format!("{:?}", mailbox::LAYOUT),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::keys::HOST_FREE;
 use crate::sys::epoll::Epoll;
 use crate::sys::error::errno_of;
-use crate::worker::process::ipc::protocol::{self, Event};
+use crate::worker::process::ipc::protocol::{self, ForkServerEvent};
 
 /// When that is tried again which failed, and may not fail then.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -29,7 +29,7 @@ pub(super) struct Outbox {
 
 #[derive(Debug)]
 struct PendingEvent {
-    event: Event,
+    event: ForkServerEvent,
     descriptor: Option<Arc<OwnedFd>>,
     /// When it failed first.
     failing: Option<Instant>,
@@ -71,7 +71,7 @@ impl Outbox {
         self.events.is_empty()
     }
 
-    pub(super) fn push(&mut self, event: Event, descriptor: Option<Arc<OwnedFd>>) {
+    pub(super) fn push(&mut self, event: ForkServerEvent, descriptor: Option<Arc<OwnedFd>>) {
         self.events.push_back(PendingEvent {
             event,
             descriptor,
@@ -110,7 +110,7 @@ impl Outbox {
     fn send_by(
         &mut self,
         now: Instant,
-        mut send: impl FnMut(&Event, &[BorrowedFd<'_>]) -> io::Result<()>,
+        mut send: impl FnMut(&ForkServerEvent, &[BorrowedFd<'_>]) -> io::Result<()>,
     ) -> (Sent, bool) {
         let mut sent = Sent {
             heard: true,
@@ -123,7 +123,7 @@ impl Outbox {
         while let Some(outgoing) = self.events.get_mut(at) {
             let is_fork = matches!(
                 outgoing.event,
-                Event::Forked { .. } | Event::NotForked { .. }
+                ForkServerEvent::Forked { .. } | ForkServerEvent::NotForked { .. }
             );
             if is_fork && forks_wait {
                 at += 1;
@@ -173,12 +173,12 @@ impl PendingEvent {
         self.descriptor = None;
         self.failing = None;
         match self.event {
-            Event::Forked { slot, pid } => {
+            ForkServerEvent::Forked { slot, pid } => {
                 refused.push((slot, pid));
-                self.event = Event::NotForked { why: why.into() };
+                self.event = ForkServerEvent::NotForked { why: why.into() };
             }
-            Event::FdSocket { request_number, .. } => {
-                self.event = Event::FdSocket {
+            ForkServerEvent::FdSocket { request_number, .. } => {
+                self.event = ForkServerEvent::FdSocket {
                     request_number,
                     errno,
                 }
@@ -194,16 +194,16 @@ mod tests {
     use crate::sys::remote_error::RemoteError;
 
     /// Says what was sent, each as one word.
-    fn word(event: &Event, descriptors: &[BorrowedFd<'_>]) -> String {
+    fn word(event: &ForkServerEvent, descriptors: &[BorrowedFd<'_>]) -> String {
         let with = if descriptors.is_empty() { "" } else { "+" };
         match event {
-            Event::Forked { slot, .. } => format!("forked{slot}{with}"),
-            Event::NotForked { why } => format!("not{}{with}", why.errno()),
-            Event::FdSocket {
+            ForkServerEvent::Forked { slot, .. } => format!("forked{slot}{with}"),
+            ForkServerEvent::NotForked { why } => format!("not{}{with}", why.errno()),
+            ForkServerEvent::FdSocket {
                 request_number,
                 errno,
             } => format!("fd_socket{request_number}:{errno}{with}"),
-            Event::Here { number } => format!("here{number}{with}"),
+            ForkServerEvent::Here { number } => format!("here{number}{with}"),
             other => format!("{other:?}"),
         }
     }
@@ -225,17 +225,17 @@ mod tests {
     fn outbox() -> Outbox {
         let file = || Some(Arc::new(crate::sys::mapping::memfd("test").expect("memfd")));
         let mut outbox = Outbox::default();
-        outbox.push(Event::Forked { slot: 1, pid: 11 }, file());
+        outbox.push(ForkServerEvent::Forked { slot: 1, pid: 11 }, file());
         let why = RemoteError::from(&io::Error::from_raw_os_error(7));
-        outbox.push(Event::NotForked { why }, None);
+        outbox.push(ForkServerEvent::NotForked { why }, None);
         outbox.push(
-            Event::FdSocket {
+            ForkServerEvent::FdSocket {
                 request_number: 2,
                 errno: 0,
             },
             file(),
         );
-        outbox.push(Event::Here { number: 3 }, None);
+        outbox.push(ForkServerEvent::Here { number: 3 }, None);
         outbox
     }
 
@@ -293,8 +293,9 @@ mod tests {
     #[test]
     fn without_room_everything_waits_in_its_order() {
         let mut outbox = outbox();
-        let full =
-            |_: &Event, _: &[BorrowedFd<'_>]| Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        let full = |_: &ForkServerEvent, _: &[BorrowedFd<'_>]| {
+            Err(io::Error::from_raw_os_error(libc::EAGAIN))
+        };
         let (sent, has_room) = outbox.send_by(Instant::now(), full);
         assert!(sent.heard && !has_room && outbox.again_at().is_none());
         let (words, _) = send(&mut outbox, Instant::now(), None);

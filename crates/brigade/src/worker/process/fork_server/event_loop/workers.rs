@@ -21,7 +21,7 @@ use crate::worker::process::fork_server::memory_watch::WatchedWorker;
 use crate::worker::process::fork_server::streams::{self, PerStream, Stream, StreamReader};
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, Event};
+use crate::worker::process::ipc::protocol::{ANSWERS_WITHIN, ForkServerEvent};
 
 impl EventLoop<'_> {
     /// Ends a worker. `asks`: it is asked first where it is; one that answers is ended a moment
@@ -217,7 +217,7 @@ impl EventLoop<'_> {
             // Sent before the loop waits again.
             (Some(token), None) => {
                 let token = token.to_bits();
-                self.outbox.push(Event::Dead { token }, None);
+                self.outbox.push(ForkServerEvent::Dead { token }, None);
             }
             (None, _) => {
                 if let Ok(liveness) = LivenessTable::get() {

@@ -13,7 +13,9 @@ use crate::sys::process::{self, Ended};
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{fds, limits, opened};
 use crate::task::entry::Plan;
-use crate::worker::process::ipc::protocol::{self, Build, Event, ModuleAt, ReceivedMessage};
+use crate::worker::process::ipc::protocol::{
+    self, Build, ForkServerEvent, ModuleAt, ReceivedMessage,
+};
 
 /// How many seconds a fork server may take to say that it is there. Only one that hangs, or is
 /// stopped, takes longer.
@@ -49,7 +51,7 @@ pub(super) fn greet(
         // It may have said why.
         return Err(match protocol::recv_first(socket, false) {
             Ok(Some(ReceivedMessage {
-                content: Event::Unfit { why },
+                content: ForkServerEvent::Unfit { why },
                 ..
             })) => unfit(pid, why),
             Err(e) if SystemError::of(&e).is_some() => e,
@@ -87,7 +89,7 @@ pub(super) fn greet(
     }
 }
 
-/// [`Event::Hello`].
+/// [`ForkServerEvent::Hello`].
 struct Hello {
     build: Build,
     privilege: Box<Privilege>,
@@ -113,7 +115,7 @@ fn hear_hello(socket: &OwnedFd, pid: u32, process: &OwnedFd) -> io::Result<Hello
         first => first?,
     };
     match first.map(|message| message.content) {
-        Some(Event::Hello {
+        Some(ForkServerEvent::Hello {
             build,
             privilege,
             modules,
@@ -127,7 +129,7 @@ fn hear_hello(socket: &OwnedFd, pid: u32, process: &OwnedFd) -> io::Result<Hello
             threads,
             catalogue,
         }),
-        Some(Event::Unfit { why }) => Err(unfit(pid, why)),
+        Some(ForkServerEvent::Unfit { why }) => Err(unfit(pid, why)),
         _ => Err(ended_early(pid, Some(process))),
     }
 }

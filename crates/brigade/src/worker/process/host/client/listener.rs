@@ -17,7 +17,9 @@ use crate::task::contain::contained;
 use crate::worker::process::fork_server::orphans;
 use crate::worker::process::ipc::exit_table::SLOTS;
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, Event, NextMessage, ReceivedMessage, Request};
+use crate::worker::process::ipc::protocol::{
+    self, ForkServerEvent, NextMessage, ReceivedMessage, Request,
+};
 use crate::worker::process::ipc::wake_socket::WakeSocketState;
 
 /// How often it is looked whether workers have woken it, once one of them has seen to it that none
@@ -136,17 +138,17 @@ impl ForkServerClient {
             };
             let mut here = None;
             match content {
-                Event::Hello { .. } | Event::Unfit { .. } => {}
-                Event::Forked { slot, pid } => self.forked(slot, pid, descriptor),
-                Event::NotForked { why } => {
+                ForkServerEvent::Hello { .. } | ForkServerEvent::Unfit { .. } => {}
+                ForkServerEvent::Forked { slot, pid } => self.forked(slot, pid, descriptor),
+                ForkServerEvent::NotForked { why } => {
                     let mut state = self.lock();
                     state.expected = state.expected.saturating_sub(1);
                     // The fork server has said of it that it is dead.
                     state.tokens.pop_front();
                     state.fail(why);
                 }
-                Event::Dead { token } => mark_dead([Token::from_bits(token)]),
-                Event::FdSocket {
+                ForkServerEvent::Dead { token } => mark_dead([Token::from_bits(token)]),
+                ForkServerEvent::FdSocket {
                     request_number,
                     errno,
                 } => {
@@ -159,7 +161,7 @@ impl ForkServerClient {
                     self.lock().fd_sockets.arrive(request_number, fd_socket);
                     self.wake_ready();
                 }
-                Event::Here { number } => here = Some(number),
+                ForkServerEvent::Here { number } => here = Some(number),
             }
             self.lock().watch.heard(here);
             self.arrived.notify_all();

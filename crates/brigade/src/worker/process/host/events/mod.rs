@@ -27,7 +27,7 @@ use std::time::Duration;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
 
 use self::reader::Reader;
-pub(crate) use self::source::EventSource;
+pub(crate) use self::source::WorkerEvents;
 use crate::Kind;
 use crate::sys::error::Call;
 use crate::sys::opened;
@@ -104,14 +104,14 @@ impl Forwarding {
         &self,
         worker: u32,
         mailbox: &Arc<Mailbox>,
-    ) -> io::Result<(OwnedFd, Arc<EventSource>)> {
+    ) -> io::Result<(OwnedFd, Arc<WorkerEvents>)> {
         let connect = || -> io::Result<_> {
             let (ours, theirs) = opened::socket_pair()?;
             // What is more than the kernel gives is cut by it.
             if socket_send_buffer_size(&theirs).is_ok_and(|bytes| bytes < AHEAD) {
                 let _ = set_socket_send_buffer_size(&theirs, AHEAD);
             }
-            let source = EventSource::new(ours, worker, mailbox, &self.spans);
+            let source = WorkerEvents::new(ours, worker, mailbox, &self.spans);
             Ok((theirs, Reader::get()?.add(source)?))
         };
         connect().needed_to("read a worker's events")

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Spans;
 use super::places::Places;
-use super::source::{EventSource, Read};
+use super::source::{Read, WorkerEvents};
 use super::tell::{tell, tell_lost};
 use crate::sys::epoll::Epoll;
 use crate::sys::error::{Call, THREAD};
@@ -36,7 +36,7 @@ const WAKE: u64 = u64::MAX;
 pub(super) struct Reader {
     epoll: Epoll,
     wake: OwnedFd,
-    sources: Mutex<HashMap<u64, Arc<EventSource>>>,
+    sources: Mutex<HashMap<u64, Arc<WorkerEvents>>>,
     next: AtomicU64,
     /// Whose spans are closed.
     watched: Mutex<Vec<Weak<dyn Spans>>>,
@@ -103,7 +103,7 @@ impl Reader {
     }
 
     /// Reads that, from now on.
-    pub(super) fn add(&self, source: EventSource) -> io::Result<Arc<EventSource>> {
+    pub(super) fn add(&self, source: WorkerEvents) -> io::Result<Arc<WorkerEvents>> {
         let source = Arc::new(source);
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.sources).insert(key, Arc::clone(&source));

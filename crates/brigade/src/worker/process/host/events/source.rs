@@ -13,22 +13,22 @@ use crate::trace::Span;
 use crate::worker::process::ipc::mailbox::Mailbox;
 
 /// A worker that sends its events, as the program sees it.
-pub(crate) struct EventSource {
+pub(crate) struct WorkerEvents {
     socket: OwnedFd,
     worker: u32,
     mailbox: Arc<Mailbox>,
     spans: Arc<dyn Spans>,
-    runs: Mutex<Runs>,
+    runs: Mutex<RecentTasks>,
     /// How many events the worker had lost when that was reported last.
     told_lost: AtomicU32,
     /// An event has reported that the worker sends what makes no sense.
     told_nonsense: AtomicBool,
 }
 
-impl std::fmt::Debug for EventSource {
+impl std::fmt::Debug for WorkerEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let worker = &self.worker;
-        f.debug_struct("EventSource")
+        f.debug_struct("WorkerEvents")
             .field("worker", worker)
             .finish_non_exhaustive()
     }
@@ -44,14 +44,14 @@ pub(super) enum Read {
     End,
 }
 
-impl EventSource {
+impl WorkerEvents {
     pub(super) fn new(
         socket: OwnedFd,
         worker: u32,
         mailbox: &Arc<Mailbox>,
         spans: &Arc<dyn Spans>,
-    ) -> EventSource {
-        EventSource {
+    ) -> WorkerEvents {
+        WorkerEvents {
             socket,
             worker,
             mailbox: Arc::clone(mailbox),
@@ -67,7 +67,7 @@ impl EventSource {
     /// see them before this is known.
     pub(crate) fn gave(&self, position: u32, count: u32, task: u64) {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.add(Run {
+        runs.add(TaskRange {
             position,
             count,
             task,
@@ -127,7 +127,7 @@ impl EventSource {
     }
 }
 
-impl AsFd for EventSource {
+impl AsFd for WorkerEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -135,7 +135,7 @@ impl AsFd for EventSource {
 
 /// Tasks that a worker was given one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
+struct TaskRange {
     position: u32,
     count: u32,
     task: u64,
@@ -144,13 +144,13 @@ struct Run {
 /// Which tasks a worker was given. Where there are enough of them that some have ended long ago,
 /// the first are forgotten.
 #[derive(Debug, Default)]
-struct Runs(VecDeque<Run>);
+struct RecentTasks(VecDeque<TaskRange>);
 
 const MAX_RUNS: usize = 8192;
 
-impl Runs {
+impl RecentTasks {
     /// Those that it was given from the same place on before were taken back.
-    fn add(&mut self, run: Run) {
+    fn add(&mut self, run: TaskRange) {
         while let Some(last) = self.0.back_mut() {
             let before = run.position.wrapping_sub(last.position);
             // Half of all numbers lie before a position, the others behind it.
@@ -175,7 +175,7 @@ impl Runs {
     }
 
     fn task(&self, position: u32) -> Option<u64> {
-        let at = |run: &Run| position.wrapping_sub(run.position);
+        let at = |run: &TaskRange| position.wrapping_sub(run.position);
         let run = self.0.iter().rev().find(|run| at(run) < run.count)?;
         Some(run.task + u64::from(at(run)))
     }
@@ -189,9 +189,9 @@ mod tests {
 
     #[test]
     fn what_was_taken_back_is_another_task() {
-        let mut runs = Runs::default();
+        let mut runs = RecentTasks::default();
         let mut add = |position, count, task| {
-            runs.add(Run {
+            runs.add(TaskRange {
                 position,
                 count,
                 task,
@@ -210,11 +210,11 @@ mod tests {
 
     #[test]
     fn positions_wrap_and_few_are_kept() {
-        let mut runs = Runs::default();
+        let mut runs = RecentTasks::default();
         let first = u32::MAX - 2;
         for n in 0..2 * MAX_RUNS as u32 {
             let task = 3 * u64::from(n);
-            runs.add(Run {
+            runs.add(TaskRange {
                 position: first.wrapping_add(n),
                 count: 1,
                 task,
@@ -231,12 +231,12 @@ mod tests {
         fn each_position_is_the_task_that_was_given_last(
             steps in proptest::collection::vec((0..8_u32, 1..5_u32, 0..1000_u64), 1..40),
         ) {
-            let (mut runs, mut list, mut next) = (Runs::default(), Vec::new(), 0_u32);
+            let (mut runs, mut list, mut next) = (RecentTasks::default(), Vec::new(), 0_u32);
             for (back, count, task) in steps {
                 next = next.saturating_sub(back);
                 list.truncate(next as usize);
                 list.extend((task..).take(count as usize));
-                runs.add(Run { position: next, count, task });
+                runs.add(TaskRange { position: next, count, task });
                 next += count;
                 for (position, task) in (0..).zip(&list) {
                     prop_assert_eq!(runs.task(position), Some(*task));

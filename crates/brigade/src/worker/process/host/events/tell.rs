@@ -7,9 +7,11 @@ use tracing::{Dispatch, Event, dispatcher};
 use tracing_core::field::Field;
 
 use super::places::{Places, RemoteCallsite, SHARED_FIELDS};
-use super::source::EventSource;
+use super::source::WorkerEvents;
 use crate::trace::{LevelFilter, Span, warn};
-use crate::worker::process::ipc::events::{self, EventFrame, FieldValue, Frame, Keeps, MAX_FIELDS};
+use crate::worker::process::ipc::events::{
+    self, EventFrame, EventsFrame, FieldValue, Keeps, MAX_FIELDS,
+};
 
 /// A field for each that a worker may send, and what is said of the worker; as many as `tracing`
 /// takes at once.
@@ -17,10 +19,10 @@ const VALUES: usize = 32;
 const _: () = assert!(MAX_FIELDS < VALUES && SHARED_FIELDS.len() <= VALUES);
 
 /// Tells a frame. The subscriber's code runs, and may panic.
-pub(super) fn tell(source: &EventSource, frame: &[u8], places: &mut Places) {
+pub(super) fn tell(source: &WorkerEvents, frame: &[u8], places: &mut Places) {
     match events::read(frame) {
-        Some(Frame::Event(event)) => tell_event(source, &event, places),
-        Some(Frame::Keeps(keeps)) => tell_keeps(source, keeps),
+        Some(EventsFrame::Event(event)) => tell_event(source, &event, places),
+        Some(EventsFrame::Keeps(keeps)) => tell_keeps(source, keeps),
         None => tell_nonsense(source),
     }
 }
@@ -28,7 +30,7 @@ pub(super) fn tell(source: &EventSource, frame: &[u8], places: &mut Places) {
 /// Has the span's subscriber as the default meanwhile: what it emits itself while it is told
 /// something is then passed over, as it is elsewhere; and a place that is seen for the first time
 /// asks the default one whether it wants its events.
-fn tell_event(source: &EventSource, event: &EventFrame<'_>, places: &mut Places) {
+fn tell_event(source: &WorkerEvents, event: &EventFrame<'_>, places: &mut Places) {
     let span = source.span(event.task);
     let is_event = dispatcher::with_default(span.dispatch(), || {
         let callsite = places.find(event.place)?;
@@ -75,7 +77,7 @@ fn dispatch_event(
 }
 
 /// Reports what the worker has lost since the last report.
-pub(super) fn tell_lost(source: &EventSource) {
+pub(super) fn tell_lost(source: &WorkerEvents) {
     let lost = source.lost();
     if lost == 0 {
         return;
@@ -92,7 +94,7 @@ pub(super) fn tell_lost(source: &EventSource) {
     });
 }
 
-fn tell_nonsense(source: &EventSource) {
+fn tell_nonsense(source: &WorkerEvents) {
     if !source.is_first_nonsense() {
         return;
     }
@@ -107,7 +109,7 @@ fn tell_nonsense(source: &EventSource) {
     });
 }
 
-fn tell_keeps(source: &EventSource, keeps: Keeps) {
+fn tell_keeps(source: &WorkerEvents, keeps: Keeps) {
     let what = match (keeps.subscriber, keeps.logger) {
         (true, true) => "a subscriber and a logger",
         (true, false) => "a subscriber",

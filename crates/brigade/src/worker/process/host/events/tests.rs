@@ -52,7 +52,7 @@ impl Subscriber for Messages {
 }
 
 /// A worker's end, and what the program is told.
-fn connected() -> (OwnedFd, Arc<EventSource>, Messages) {
+fn connected() -> (OwnedFd, Arc<WorkerEvents>, Messages) {
     let messages = Messages::default();
     let name = TaskName::told("a task", std::panic::Location::caller());
     let forwarding = tracing::subscriber::with_default(messages.clone(), || {

@@ -5,19 +5,19 @@ use std::borrow::Borrow;
 /// An input of a map: a value, or a reference to one that the caller keeps.
 ///
 /// It cannot be named outside of this crate.
-pub trait Input<A>: Borrow<A> {
+pub trait InputItem<A>: Borrow<A> {
     /// The value, for a task that is given it as it is.
     fn into_value(self) -> A;
 }
 
-impl<A> Input<A> for A {
+impl<A> InputItem<A> for A {
     #[inline]
     fn into_value(self) -> A {
         self
     }
 }
 
-impl<A: Clone> Input<A> for &A {
+impl<A: Clone> InputItem<A> for &A {
     fn into_value(self) -> A {
         self.clone()
     }

@@ -23,7 +23,7 @@ use crate::worker::process::host::client::{ForkServerClient, ForkServerLinks, Or
 use crate::worker::process::host::start_method::StartMethod;
 use crate::worker::process::ipc::exit_table::{ExitTable, SLOTS};
 use crate::worker::process::ipc::mailbox::Mailbox;
-use crate::worker::process::ipc::protocol::{self, Event};
+use crate::worker::process::ipc::protocol::{self, ForkServerEvent};
 use crate::worker::process::ipc::stderr_count::StderrCounts;
 use crate::worker::process::ipc::wake_socket;
 
@@ -106,7 +106,7 @@ impl OneThread {
         self.server.exit_table.reset(slot);
         protocol::send(
             &self.theirs,
-            &Event::Forked { slot, pid: 0 },
+            &ForkServerEvent::Forked { slot, pid: 0 },
             &[file.as_fd()],
         )?;
         self.server.hear();

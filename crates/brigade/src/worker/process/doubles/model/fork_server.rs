@@ -17,7 +17,7 @@ use crate::sim::shuttle_os::{
 use crate::sys::process::Ended;
 use crate::task::symbols::{Frames, Symbols};
 use crate::task::whereabouts::Whereabouts;
-use crate::worker::process::backend::model::worker::ModelWorker;
+use crate::worker::process::doubles::model::worker::ModelWorker;
 use crate::worker::process::host::client::{Origin, PoolObserver};
 use crate::worker::process::ipc::exit_table::ExitRecord;
 use crate::worker::process::ipc::mailbox::Mailbox;
