@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Context, Map, Pool};
+use super::{Context, Map, Pool, TaskBuilder};
 use crate::{JoinHandle, Message};
 
 /// A function and the values that it captures, as [`task!`](crate::task!) makes it: `A` is its
@@ -92,6 +92,32 @@ impl Pool {
     {
         self.map_with(&task.context, task.task, inputs)
     }
+
+    /// As [`task`](Self::task), of a task that captures: see [`task!`](crate::task!).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// brigade::init();
+    /// let pool = brigade::Pool::processes(2)?; // or Pool::threads(2)
+    /// let prices = vec![3, 4];
+    /// let price = brigade::task!(move |n: usize| -> u32 using (prices: &Vec<u32>) { prices[n] });
+    /// let limited = pool.task_captured(&price).timeout(Duration::from_secs(5)).retries(1);
+    /// assert_eq!(limited.submit(1).join()?, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn task_captured<C, A, R>(&self, task: &Captured<C, A, R>) -> TaskBuilder<'_, A, R>
+    where
+        C: Message + Sync,
+        A: Message,
+        R: Message,
+    {
+        TaskBuilder::of_captured(self, &task.context, task.task)
+    }
 }
 
 /// What a task may capture: a [`Message`] that threads may share.
@@ -159,8 +185,10 @@ pub fn capture<T: Capture>(value: T) -> T {
 /// ```
 ///
 /// It gives a [`Captured`](crate::pool::Captured), for
-/// [`Pool::submit_captured`](crate::Pool::submit_captured) and
-/// [`Pool::map_captured`](crate::Pool::map_captured).
+/// [`Pool::submit_captured`](crate::Pool::submit_captured),
+/// [`Pool::map_captured`](crate::Pool::map_captured) and
+/// [`Pool::task_captured`](crate::Pool::task_captured), of a task with a timeout, a deadline or
+/// retries of its own.
 ///
 /// - `name: &T`: the variable `name`, a `T`, moves into the task, which borrows it: `name` is a
 ///   `&T` there.

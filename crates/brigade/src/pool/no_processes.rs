@@ -20,6 +20,10 @@ use crate::task::waiters::FutureWaiters;
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
+/// What a task that captures is to a pool of processes.
+#[derive(Clone)]
+pub(in crate::pool) struct CapturedTarget(Infallible);
+
 /// A pool of processes: there is none.
 pub(crate) struct ProcessPool(Infallible);
 
@@ -85,6 +89,32 @@ impl ProcessPool {
     pub(in crate::pool) fn try_submit_as<A: Message, R: Message>(
         self: &Arc<Self>,
         _: fn(A) -> R,
+        _: A,
+        _: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn captured<C: Message + Sync, A: Message, R: Message>(
+        &self,
+        _: &Context<C>,
+        _: fn(&C, A) -> R,
+    ) -> CapturedTarget {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn submit_captured_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: CapturedTarget,
+        _: A,
+        _: TaskOptions,
+    ) -> JoinHandle<R> {
+        match self.0 {}
+    }
+
+    pub(in crate::pool) fn try_submit_captured_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        _: CapturedTarget,
         _: A,
         _: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {

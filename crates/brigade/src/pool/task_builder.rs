@@ -3,14 +3,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::Pool;
 use super::backend::Backend;
 use super::policy::task_options::BuilderOptions;
+use super::process::CapturedTarget;
 use super::thread::Callable;
+use super::{Context, Pool};
 use crate::{JoinHandle, Message};
 
 /// One task that has options of its own: a timeout, a deadline, a number of retries.
-/// Made by [`Pool::task`].
+/// Made by [`Pool::task`] and [`Pool::task_captured`].
 ///
 /// # Examples
 /// ```
@@ -43,12 +44,38 @@ use crate::{JoinHandle, Message};
 #[must_use = "it is a task only when it is submitted"]
 pub struct TaskBuilder<'p, A, R> {
     pool: &'p Pool,
-    task: fn(A) -> R,
+    task: What<A, R>,
     options: BuilderOptions,
+}
+
+/// What is called.
+enum What<A, R> {
+    Plain(fn(A) -> R),
+    /// In a pool of threads: a function, and what it captures.
+    Captured(Callable<A, R>),
+    /// In a pool of processes.
+    CapturedTarget(CapturedTarget),
 }
 
 impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     pub(super) fn new(pool: &'p Pool, task: fn(A) -> R) -> TaskBuilder<'p, A, R> {
+        TaskBuilder {
+            pool,
+            task: What::Plain(task),
+            options: BuilderOptions::NONE,
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn of_captured<C: Message + Sync>(
+        pool: &'p Pool,
+        context: &Context<C>,
+        task: fn(&C, A) -> R,
+    ) -> TaskBuilder<'p, A, R> {
+        let task = match &pool.backend {
+            Backend::Thread(_) => What::Captured(Callable::with_context(context.clone(), task)),
+            Backend::Process(pool) => What::CapturedTarget(pool.captured(context, task)),
+        };
         TaskBuilder {
             pool,
             task,
@@ -106,11 +133,17 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     /// Gives the pool the task, as [`Pool::submit`] does.
     #[track_caller]
     pub fn submit(self, input: A) -> JoinHandle<R> {
-        let handle = match &self.pool.backend {
-            Backend::Thread(pool) => {
-                pool.submit_as(Callable::Plain(self.task), input, self.options.task)
+        let options = self.options.task;
+        let handle = match (&self.pool.backend, self.task) {
+            (Backend::Thread(pool), What::Plain(task)) => {
+                pool.submit_as(Callable::Plain(task), input, options)
             }
-            Backend::Process(pool) => pool.submit_as(self.task, input, self.options.task),
+            (Backend::Thread(pool), What::Captured(task)) => pool.submit_as(task, input, options),
+            (Backend::Process(pool), What::Plain(task)) => pool.submit_as(task, input, options),
+            (Backend::Process(pool), What::CapturedTarget(task)) => {
+                pool.submit_captured_as(task, input, options)
+            }
+            _ => other_kind(),
         };
         self.options.apply_to(handle)
     }
@@ -121,14 +154,27 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     /// The input, which was not taken.
     #[track_caller]
     pub fn try_submit(self, input: A) -> Result<JoinHandle<R>, A> {
-        let handle = match &self.pool.backend {
-            Backend::Thread(pool) => {
-                pool.try_submit_as(Callable::Plain(self.task), input, self.options.task)
+        let options = self.options.task;
+        let handle = match (&self.pool.backend, self.task) {
+            (Backend::Thread(pool), What::Plain(task)) => {
+                pool.try_submit_as(Callable::Plain(task), input, options)
             }
-            Backend::Process(pool) => pool.try_submit_as(self.task, input, self.options.task),
+            (Backend::Thread(pool), What::Captured(task)) => {
+                pool.try_submit_as(task, input, options)
+            }
+            (Backend::Process(pool), What::Plain(task)) => pool.try_submit_as(task, input, options),
+            (Backend::Process(pool), What::CapturedTarget(task)) => {
+                pool.try_submit_captured_as(task, input, options)
+            }
+            _ => other_kind(),
         };
         handle.map(|handle| self.options.apply_to(handle))
     }
+}
+
+/// What was made for this pool is of its kind.
+fn other_kind() -> ! {
+    unreachable!("a task of a pool of the other kind")
 }
 
 impl<A, R> fmt::Debug for TaskBuilder<'_, A, R> {

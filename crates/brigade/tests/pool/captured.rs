@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use brigade::pool::{Captured, Context};
 use brigade::{JoinError, Kind, Message, Pool, Shared, TaskError, attempt, task};
@@ -160,5 +161,43 @@ fn one_context_serves_several_functions() {
             "Captured { context: Context([1, 2, 3]), .. }"
         );
         assert_eq!(at.context()[0], 1);
+    });
+}
+
+/// A timeout, a deadline and retries of one task's own.
+#[test]
+fn a_task_that_captures_has_options() {
+    both(|kind| {
+        let pool = pool(kind, 1);
+        let runs = Shared::new(AtomicU64::new(0)).expect("a region");
+        let first_fails = {
+            let runs = runs.clone();
+            task!(move |n: u32| -> u32 using (runs: &Shared<AtomicU64>) {
+                if runs.fetch_add(1, SeqCst) == 0 {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+                n + attempt()
+            })
+        };
+        let limited = || (pool.task_captured(&first_fails)).timeout(Duration::from_millis(300));
+        let handle = limited().retries(1).submit(1);
+        assert_eq!(handle.join().expect("the second run returns"), 3);
+        runs.store(0, SeqCst);
+        let over = limited().submit(1).join();
+        assert!(matches!(over, Err(JoinError::TimedOut(_))), "{over:?}");
+        let handle = limited().cancel_on_drop().try_submit(1).expect("room");
+        assert_eq!(handle.join().expect("returns"), 2);
+        let ended = pool
+            .task_captured(&first_fails)
+            .deadline(Instant::now())
+            .submit(1);
+        let over = ended.join();
+        assert!(
+            matches!(&over, Err(JoinError::TimedOut(over)) if !over.had_begun()),
+            "{over:?}"
+        );
+        assert_eq!(runs.load(SeqCst), 2);
     });
 }

@@ -4,7 +4,7 @@
 //!
 //! | files | what they do |
 //! |---|---|
-//! | `submit`, `accept` | encode a task and give it a handle; take it into the queue |
+//! | `submit`, `captured`, `accept` | encode a task and give it a handle; take it into the queue |
 //! | `task`, `input`, `context`, `outcome` | a task: its function, its input, what it borrows, how it ended |
 //! | `handle`, `result_cell`; `map`, `map_results` | where callers wait for the end of a task; of the tasks of a map |
 //! | `dispatcher` | what there is to do, under the pool's lock. Its parts: |
@@ -27,6 +27,7 @@ mod assigned_tasks;
 mod assignment;
 mod call_target;
 mod cancel;
+mod captured;
 mod collect;
 mod context;
 mod deaths;
@@ -86,6 +87,7 @@ use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::{Kind, PoolStats};
 
+pub(in crate::pool) use self::captured::CapturedTarget;
 pub(crate) use self::context::EncodedContext;
 pub(crate) use self::pool::ProcessPool;
 pub(in crate::pool) use self::submit::StatePlan;

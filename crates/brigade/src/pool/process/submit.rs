@@ -342,9 +342,6 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
-        if self.is_fork_of_owner() {
-            return JoinHandle(HandleInner::Closed(Kind::Process));
-        }
         self.submit_made_as(self.target(task), None, input, options)
     }
 
@@ -356,20 +353,20 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
-        if self.is_fork_of_owner() {
-            return JoinHandle(HandleInner::Closed(Kind::Process));
-        }
         let context = plan.state.clone();
         self.submit_made_as(self.target_of(plan), context, input, options)
     }
 
-    fn submit_made_as<A: Message, R: Message>(
+    pub(super) fn submit_made_as<A: Message, R: Message>(
         self: &Arc<Self>,
         target: Result<CallTarget, String>,
         context: Option<Arc<EncodedContext>>,
         input: A,
         options: TaskOptions,
     ) -> JoinHandle<R> {
+        if self.is_fork_of_owner() {
+            return JoinHandle(HandleInner::Closed(Kind::Process));
+        }
         let (pooled, mut task) = self.encode_task(target, context, &input, own_options(options));
         drop(input);
         if task.is_some() && !self.enqueue_by(&mut task) {
@@ -389,7 +386,17 @@ impl ProcessPool {
         input: A,
         options: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {
-        self.try_submit_made(self.target(task), None, input, own_options(options))
+        self.try_submit_made_as(self.target(task), None, input, options)
+    }
+
+    pub(super) fn try_submit_made_as<A: Message, R: Message>(
+        self: &Arc<Self>,
+        target: Result<CallTarget, String>,
+        context: Option<Arc<EncodedContext>>,
+        input: A,
+        options: TaskOptions,
+    ) -> Result<JoinHandle<R>, A> {
+        self.try_submit_made(target, context, input, own_options(options))
     }
 
     /// As [`try_submit_planned`](Self::try_submit_planned), of a task that uses its worker's state.

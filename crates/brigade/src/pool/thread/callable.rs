@@ -38,7 +38,7 @@ impl<A, R> Callable<A, R> {
 }
 
 impl<A: 'static, R: 'static> Callable<A, R> {
-    pub(super) fn with_context<C: Send + Sync + 'static>(
+    pub(in crate::pool) fn with_context<C: Send + Sync + 'static>(
         context: Context<C>,
         task: fn(&C, A) -> R,
     ) -> Callable<A, R> {
