@@ -1,6 +1,8 @@
 //! Ways in for `scripts/fuzz`: what a hostile peer can write, and then what we do with it. No
 //! panic, no hang, no memory beyond what came.
 
+#[cfg(feature = "tracing")]
+mod events;
 mod locks;
 
 use std::fs::File;
@@ -19,6 +21,8 @@ use crate::transport::shm::RingSender;
 use crate::transport::{FrameHeader, attachment, header, mqueue, pipe, shm};
 use crate::{Descriptor, Message};
 
+#[cfg(feature = "tracing")]
+pub use events::events;
 pub use locks::{PANICS, locks};
 
 const SOON: Duration = Duration::from_millis(1);

@@ -12,6 +12,8 @@
 //! in the socket when the reply is. So a span is closed when, after its task's end, each socket was
 //! read until it had nothing more (a *sweep*).
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod places;
 mod reader;
 mod source;
