@@ -103,8 +103,9 @@ pub fn describe<F, A: Message, R: Message>(_: F, task: fn(A) -> R) -> Descriptio
 where
     F: Fn(A) -> R + 'static,
 {
-    // A function that is not the main program's cannot be found in its workers: it is not offered.
-    Description(Plan::of(task).ok().map(|plan| Types {
+    // Other programs know of no library of this one's: a function of one is not offered.
+    let plan = Plan::of(task).ok().filter(|plan| plan.is_of_program());
+    Description(plan.map(|plan| Types {
         plan,
         own: TypeId::of::<F>(),
         pointer: Box::new(task),

@@ -22,8 +22,9 @@ use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 /// calls it itself before its first process: that is never too late, as the constructor has run
 /// long before. In the second case a [replay](#a-crash-once-more) begins where the library calls
 /// `init`, after whatever the program did until then. The library must be linked into the program:
-/// from a shared library (a plugin, a Python extension) no process can be started, and the error
-/// says so. A library that takes a [`Kind`](crate::Kind) or a [`Pool`](crate::Pool) from its caller
+/// by a copy of Brigade in a shared library (a plugin, a Python extension) no process of this
+/// program can be started, and the error says so; those of another
+/// [`Program`](crate::process::Program) can. A library that takes a [`Kind`](crate::Kind) or a [`Pool`](crate::Pool) from its caller
 /// leaves the choice to the program.
 ///
 /// # Examples

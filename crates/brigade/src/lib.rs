@@ -39,8 +39,8 @@
 //! # Constraints
 //!
 //! - **A task is a plain `fn`**, or a closure that captures nothing: all that it needs is in its
-//!   input, or is named with [`task!`](crate::task!). It is code of the main program, not of a
-//!   shared library.
+//!   input, or is named with [`task!`](crate::task!). It is code of the program, or of a
+//!   [shared library](process#tasks-in-shared-libraries) that this has loaded.
 //! - **Inputs and results are [`Message`]s**: serde types, `Send` and `'static`. Nothing is
 //!   borrowed, except in threads, within a [scope](Pool::scope).
 //! - **[`init`] is called first** in `main`, and in each test that uses processes.

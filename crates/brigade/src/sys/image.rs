@@ -6,6 +6,7 @@
 use std::ffi::{CStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One loaded object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,28 @@ pub(crate) struct Module {
     pub(crate) bias: usize,
     /// The module's first and last+1 address in memory.
     pub(crate) range: std::ops::Range<usize>,
+}
+
+impl Module {
+    pub(super) fn of(info: &libc::dl_phdr_info) -> Option<Module> {
+        let bias = info.dlpi_addr as usize;
+        let loads = || headers(info).iter().filter(|h| h.p_type == libc::PT_LOAD);
+        let low = loads().map(|h| bias + h.p_vaddr as usize).min()?;
+        let ends = loads().map(|h| bias + (h.p_vaddr + h.p_memsz) as usize);
+        let path = if info.dlpi_name.is_null() {
+            OsString::new()
+        } else {
+            // SAFETY: the loader's name of the object, a C string that lives as long as the object
+            // is loaded, which the call-back that `info` is of guarantees.
+            let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+            OsString::from_vec(name.to_bytes().to_vec())
+        };
+        Some(Module {
+            path,
+            bias,
+            range: low..ends.max()?,
+        })
+    }
 }
 
 /// The main program.
@@ -54,63 +77,100 @@ impl ProgramImage {
     }
 
     fn read() -> ProgramImage {
-        let mut program = ProgramImage {
+        let mut program = None;
+        // The first object is the main program: dl_iterate_phdr(3).
+        each_module(&mut |info| {
+            let Code {
+                bias,
+                text,
+                build_id,
+            } = Code::of(info);
+            program = Some(ProgramImage {
+                bias,
+                text,
+                build_id,
+                init_array: init_array(info),
+            });
+            false
+        });
+        program.unwrap_or(ProgramImage {
             bias: 0,
             text: Vec::new(),
             build_id: Vec::new(),
             init_array: 0..0,
+        })
+    }
+}
+
+/// The code of one loaded object.
+pub(super) struct Code {
+    pub(super) bias: usize,
+    /// Executable segments, as address ranges in memory.
+    pub(super) text: Vec<std::ops::Range<usize>>,
+    /// The GNU build id note, if the linker wrote one.
+    pub(super) build_id: Vec<u8>,
+}
+
+impl Code {
+    pub(super) fn of(info: &libc::dl_phdr_info) -> Code {
+        let bias = info.dlpi_addr as usize;
+        let range = |header: &libc::Elf64_Phdr| {
+            let start = bias.wrapping_add(header.p_vaddr as usize);
+            start..start.saturating_add(header.p_memsz as usize)
         };
-        each_module(&mut |info| {
-            // The first object is the main program: dl_iterate_phdr(3).
-            program.bias = info.dlpi_addr as usize;
-            for header in headers(info) {
-                let start = program.bias + header.p_vaddr as usize;
-                let end = start + header.p_memsz as usize;
-                match header.p_type {
-                    libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => {
-                        program.text.push(start..end)
-                    }
-                    libc::PT_NOTE => {
-                        // SAFETY: the loader mapped this, readable, for as long as the program
-                        // runs: linkers put notes that have a program header into a loaded segment.
-                        // What the program's own file says is believed.
-                        let notes = unsafe {
-                            std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize)
-                        };
-                        let align = header.p_align as usize;
-                        if let Some(id) = note(notes, align, GNU, BUILD_ID) {
-                            program.build_id = id.to_vec();
-                        }
-                    }
-                    libc::PT_DYNAMIC => {
-                        // SAFETY: as above; the dynamic section is an array of pairs of words.
-                        let entries = unsafe {
-                            std::slice::from_raw_parts(
-                                start as *const [usize; 2],
-                                header.p_memsz as usize / size_of::<[usize; 2]>(),
-                            )
-                        };
-                        let value = |tag: usize| {
-                            entries
-                                .iter()
-                                .take_while(|e| e[0] != 0)
-                                .find(|e| e[0] == tag)
-                                .map(|e| e[1])
-                        };
-                        const DT_INIT_ARRAY: usize = 25;
-                        const DT_INIT_ARRAYSZ: usize = 27;
-                        if let (Some(at), Some(size)) =
-                            (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ))
-                        {
-                            program.init_array = program.bias + at..program.bias + at + size;
-                        }
-                    }
-                    _ => {}
-                }
+        let loaded = || headers(info).iter().filter(|h| h.p_type == libc::PT_LOAD);
+        let text = loaded().filter(|h| h.p_flags & libc::PF_X != 0);
+        let mut build_id = Vec::new();
+        for header in headers(info).iter().filter(|h| h.p_type == libc::PT_NOTE) {
+            let at = range(header);
+            let is_loaded = |of: &libc::Elf64_Phdr| {
+                let readable = of.p_flags & libc::PF_R != 0;
+                readable && range(of).start <= at.start && at.end <= range(of).end
+            };
+            if !loaded().any(is_loaded) {
+                continue;
             }
-            false
-        });
-        program
+            // SAFETY: the loader mapped this, readable, for as long as the object is loaded, which
+            // the call-back that `info` is of guarantees: the note lies in a loaded segment.
+            let notes = unsafe { std::slice::from_raw_parts(at.start as *const u8, at.len()) };
+            if let Some(id) = note(notes, header.p_align as usize, GNU, BUILD_ID) {
+                build_id = id.to_vec();
+            }
+        }
+        Code {
+            bias,
+            text: text.map(range).collect(),
+            build_id,
+        }
+    }
+}
+
+/// Where the main program has its constructors.
+fn init_array(info: &libc::dl_phdr_info) -> std::ops::Range<usize> {
+    const DT_INIT_ARRAY: usize = 25;
+    const DT_INIT_ARRAYSZ: usize = 27;
+    let bias = info.dlpi_addr as usize;
+    let mut dynamic = headers(info)
+        .iter()
+        .filter(|h| h.p_type == libc::PT_DYNAMIC);
+    let Some(header) = dynamic.next() else {
+        return 0..0;
+    };
+    // SAFETY: the loader mapped this, readable, for as long as the program runs, and has read it
+    // itself: an array of pairs of words. What the program's own file says is believed.
+    let entries = unsafe {
+        std::slice::from_raw_parts(
+            (bias + header.p_vaddr as usize) as *const [usize; 2],
+            header.p_memsz as usize / size_of::<[usize; 2]>(),
+        )
+    };
+    let value = |tag: usize| {
+        let mut entries = entries.iter().take_while(|e| e[0] != 0);
+        entries.find(|e| e[0] == tag).map(|e| e[1])
+    };
+    match (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ)) {
+        (Some(at), Some(size)) => bias + at..bias + at + size,
+        _ => 0..0,
     }
 }
 
@@ -118,26 +178,11 @@ impl ProgramImage {
 pub(crate) fn modules() -> Vec<Module> {
     let mut all = Vec::new();
     each_module(&mut |info| {
-        let bias = info.dlpi_addr as usize;
-        let loads = || headers(info).iter().filter(|h| h.p_type == libc::PT_LOAD);
-        let low = loads().map(|h| bias + h.p_vaddr as usize).min();
-        let high = loads()
-            .map(|h| bias + (h.p_vaddr + h.p_memsz) as usize)
-            .max();
-        if let (Some(low), Some(high)) = (low, high) {
-            let path = if info.dlpi_name.is_null() || all.is_empty() {
-                OsString::new()
-            } else {
-                // SAFETY: the loader's name of the object, a C string that lives as long as the
-                // object is loaded, which this call-back guarantees.
-                let name = unsafe { CStr::from_ptr(info.dlpi_name) };
-                OsString::from_vec(name.to_bytes().to_vec())
-            };
-            all.push(Module {
-                path,
-                bias,
-                range: low..high,
-            });
+        if let Some(mut module) = Module::of(info) {
+            if all.is_empty() {
+                module.path.clear();
+            }
+            all.push(module);
         }
         true
     });
@@ -167,11 +212,52 @@ pub(crate) fn lies_elsewhere(mut there: Vec<Module>) {
     let _ = MOVED.set(moved.collect());
 }
 
+/// As [`Moved`], of a library that was loaded since: read by signal handlers, so without a lock.
+struct LoadedSince {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    there: AtomicUsize,
+}
+
+/// The most that are told.
+pub(crate) const MOST_LOADED: usize = 64;
+
+static LOADED_SINCE: [LoadedSince; MOST_LOADED] = [const {
+    LoadedSince {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        there: AtomicUsize::new(0),
+    }
+}; MOST_LOADED];
+static LOADED_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on, [`as_there`] tells addresses in this range as if it began there. Called by one
+/// thread at a time.
+pub(crate) fn is_told_as(here: &std::ops::Range<usize>, there: usize) {
+    let count = LOADED_COUNT.load(Ordering::Relaxed);
+    let Some(next) = LOADED_SINCE.get(count) else {
+        return;
+    };
+    next.start.store(here.start, Ordering::Relaxed);
+    next.end.store(here.end, Ordering::Relaxed);
+    next.there.store(there, Ordering::Relaxed);
+    LOADED_COUNT.store(count + 1, Ordering::Release);
+}
+
 /// An address of code, as the process has it that tells what is there. Allocates nothing.
 pub(crate) fn as_there(address: usize) -> usize {
     let mut all = MOVED.get().into_iter().flatten();
-    all.find(|m| m.here.contains(&address))
-        .map_or(address, |m| m.there.wrapping_add(address - m.here.start))
+    if let Some(moved) = all.find(|m| m.here.contains(&address)) {
+        return moved.there.wrapping_add(address - moved.here.start);
+    }
+    let count = LOADED_COUNT.load(Ordering::Acquire).min(MOST_LOADED);
+    for loaded in &LOADED_SINCE[..count] {
+        let start = loaded.start.load(Ordering::Relaxed);
+        if (start..loaded.end.load(Ordering::Relaxed)).contains(&address) {
+            return (loaded.there.load(Ordering::Relaxed)).wrapping_add(address - start);
+        }
+    }
+    address
 }
 
 /// A constructor, as the loader calls it.
@@ -221,7 +307,7 @@ fn headers(info: &libc::dl_phdr_info) -> &[libc::Elf64_Phdr] {
 }
 
 /// Calls `f` for each loaded object until it says `false`.
-fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
+pub(super) fn each_module(f: &mut dyn FnMut(&libc::dl_phdr_info) -> bool) {
     unsafe extern "C" fn visit(
         info: *mut libc::dl_phdr_info,
         _size: libc::size_t,

@@ -22,6 +22,7 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod last_word;
 pub(crate) mod launch;
+pub(crate) mod library;
 pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod mqueue;

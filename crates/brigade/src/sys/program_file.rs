@@ -152,6 +152,15 @@ impl AsFd for ProgramFile {
     }
 }
 
+/// The linker's build id of a program or library; empty if it wrote none.
+pub(super) fn build_id_of(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = std::fs::File::from(opened::file(path, flags)?);
+    let notes = FileNotes::read(&file)?;
+    let id = notes.find(image::GNU, image::BUILD_ID);
+    Ok(id.unwrap_or_default().to_vec())
+}
+
 fn unfit(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
 }

@@ -1,6 +1,6 @@
 //! WHAT runs: a task is a function and its input, and it ends exactly once, with a typed result.
 //!
-//! - [`identity`]: a function's name across address spaces
+//! - [`identity`]: a function's name across address spaces; [`library`]: of a shared library
 //! - [`name`]: what it is called when it is spoken of
 //! - [`codec`]: values to bytes and back; [`carry`]: the descriptors that go with them
 //! - [`descriptor`]: files and sockets as messages
@@ -27,6 +27,8 @@ pub(crate) mod entry;
 pub(crate) mod error;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod identity;
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
+pub(crate) mod library;
 pub(crate) mod name;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod outline;

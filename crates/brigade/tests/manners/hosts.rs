@@ -40,6 +40,7 @@ pub(crate) fn run(name: &str, args: &[String]) -> ExitCode {
         .chain(crate::execs::HOSTS)
         .chain(crate::idle::HOSTS)
         .chain(crate::interpreters::HOSTS)
+        .chain(crate::libraries::HOSTS)
         .chain(crate::locals::HOSTS)
         .chain(crate::memory::HOSTS)
         .chain(crate::orphans::HOSTS)

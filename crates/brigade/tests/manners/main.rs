@@ -16,6 +16,7 @@ mod groups;
 mod hosts;
 mod idle;
 mod interpreters;
+mod libraries;
 mod locals;
 mod memory;
 mod observe;

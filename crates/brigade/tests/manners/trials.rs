@@ -206,6 +206,7 @@ pub(crate) fn all() -> Vec<Trial> {
     all.extend(crate::streams::trials());
     all.extend(crate::early_threads::trials());
     all.extend(crate::interpreters::trials());
+    all.extend(crate::libraries::trials());
     all.extend(crate::locals::trials());
     all.extend(crate::memory::trials());
     all.extend(crate::panics::trials());

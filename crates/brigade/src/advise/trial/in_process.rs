@@ -51,8 +51,9 @@ pub(in crate::advise) fn start<A: Message + Clone, R: Message>(
 }
 
 fn run<A: Message + Clone, R: Message>(trial: Trial<A>) -> Result<TrialReport, String> {
-    let task = task_at::<A, R>(Function(trial.task))
-        .ok_or_else(|| "its function is not part of this worker's program".to_owned())?;
+    let function = Function(trial.task);
+    let task = task_at::<A, R>(function)
+        .ok_or_else(|| format!("its function {}", function.why_absent()))?;
     together(task, &trial).map_err(|e| format!("no pool of threads: {e}"))?;
     Ok(alone(task, &trial))
 }

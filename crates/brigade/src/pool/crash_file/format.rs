@@ -4,6 +4,8 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::task::library::Library;
+
 /// The first line, without the version.
 pub(super) const TITLE: &str = "brigade crash file, version ";
 pub(super) const VERSION: &str = "1";
@@ -28,6 +30,9 @@ pub(crate) struct ReplaySpec {
     /// The file of the state that it uses: what loads it, and from what.
     #[serde(skip)]
     pub(crate) state: Option<String>,
+    /// The shared libraries that functions lie in.
+    #[serde(skip)]
+    pub(crate) libraries: Vec<Library>,
 }
 
 impl ReplaySpec {
@@ -39,6 +44,10 @@ impl ReplaySpec {
         if let Some(state) = &self.state {
             sum.add(b"state");
             sum.add(state.as_bytes());
+        }
+        for library in &self.libraries {
+            sum.add(b"library");
+            sum.add(&postcard::to_stdvec(library).map_err(io::Error::other)?);
         }
         Ok(sum)
     }

@@ -26,6 +26,7 @@
 //! variable: LANG=C                                one line for each that was set by the pool's `process::Builder`
 //! context: context-8c2f3d5a90b1e644-1048576       the file beside this one of what the task borrows, if it does
 //! state: context-99a1c3b25d1f0e77-24              likewise, of the state that the task uses
+//! library: 1 9d03… /usr/lib/cook/plugin.so         the shared library whose functions have the number 1 in their upper 16 bits, and its build id
 //! descriptors: 0                                  those that came with the input or the context: with any, it cannot be run again
 //! input length: 12
 //!

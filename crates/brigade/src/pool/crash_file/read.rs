@@ -1,6 +1,8 @@
 //! Reading a crash file, which may be anything.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, Read};
+use std::os::unix::ffi::OsStringExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::format::{INPUT, ReplaySpec, TITLE, VERSION};
 use super::text::unescaped;
 use crate::task::codec::MAX_BYTES;
+use crate::task::library::Library;
 use crate::task::text::floor_char_boundary;
 
 /// The longest line: a variable may have 32 KiB, and each byte may become four.
@@ -73,7 +76,7 @@ pub(crate) fn read(from: impl BufRead) -> Result<CrashRecord, ReadError> {
             return damaged(format!("`{}` is not a line of a crash file", start(line)));
         };
         record.set(key, value)?;
-        if key != "variable" {
+        if !matches!(key, "variable" | "library") {
             if seen.iter().any(|k| k == key) {
                 return damaged(format!("`{key}` comes twice"));
             }
@@ -165,6 +168,7 @@ impl CrashRecord {
                 let variable = key.zip(unescaped(value)).ok_or_else(wrong)?;
                 spec.variables.push(variable);
             }
+            "library" => spec.libraries.push(library(value).ok_or_else(wrong)?),
             "context" => spec.context = Some(text()?),
             "state" => spec.state = Some(text()?),
             "descriptors" => spec.descriptors = decimal()?,
@@ -174,6 +178,25 @@ impl CrashRecord {
         }
         Ok(())
     }
+}
+
+/// A library: its number, its build id, its path.
+fn library(value: &str) -> Option<Library> {
+    let (number, rest) = value.split_once(' ')?;
+    let (id, path) = rest.split_once(' ')?;
+    let digits = id.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair)
+            .ok()
+            .filter(|pair| pair.len() == 2)?;
+        let fit = pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u8::from_str_radix(pair, 16).ok().filter(|_| fit)
+    };
+    Some(Library {
+        number: number.parse().ok()?,
+        path: OsString::from_vec(unescaped(path)?).into(),
+        build_id: digits.map(byte).collect::<Option<_>>()?,
+    })
 }
 
 /// Enough of a line to find it.

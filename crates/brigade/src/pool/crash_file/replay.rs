@@ -25,6 +25,8 @@ use crate::task::codec::Encoded;
 use crate::task::entry::{
     self, EncodedResult, EncodedValue, EntryOutcome, KeptValue, Plan, ValuePlace,
 };
+use crate::task::identity::Function;
+use crate::task::library;
 use crate::task::panic::Unwound;
 
 /// How the program ends. A task that crashes again ends it in its own way.
@@ -79,10 +81,16 @@ fn replay(path: &Path) -> Result<i32, String> {
         ));
     }
     set_up(spec)?;
+    for library in &spec.libraries {
+        library::receive(library.clone());
+    }
 
     if let Some(initializer) = spec.initializer {
         match entry::run_initializer(initializer) {
-            None => return Err("its initializer is not code of this program".to_owned()),
+            None => {
+                let why = Function(initializer).why_absent();
+                return Err(format!("its initializer {why}"));
+            }
             Some(Err(unwound)) => return Ok(panicked("the initializer", &unwound)),
             Some(Ok(())) => {}
         }

@@ -19,6 +19,7 @@ use super::text::{UtcTime, escape_for_display, escaped};
 use crate::pool::events;
 use crate::sys::opened::lifted;
 use crate::task::entry::Plan;
+use crate::task::library::{self, Library};
 use crate::task::text::floor_char_boundary;
 use crate::worker::process::ipc::protocol::Setup;
 
@@ -161,7 +162,17 @@ impl CrashFile<'_> {
             length: self.input.len() as u64,
             context: self.context.filter(|_| !self.uses_state).map(str::to_owned),
             state: self.context.filter(|_| self.uses_state).map(str::to_owned),
+            libraries: self.libraries(),
         })
+    }
+
+    /// Those that what is run again may lie in.
+    fn libraries(&self) -> Vec<Library> {
+        let needed = match self.initializer.is_some() || self.uses_state {
+            true => library::all(),
+            false => library::needed_by(self.plan.to_words()),
+        };
+        needed.iter().map(|it| Library::clone(it)).collect()
     }
 }
 
@@ -207,6 +218,16 @@ impl ReplaySpec {
         }
         if let Some(state) = &self.state {
             writeln!(to, "state: {}", escaped(state.as_bytes()))?;
+        }
+        for library in &self.libraries {
+            let Library {
+                number,
+                path,
+                build_id,
+            } = library;
+            let id: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = escaped(path.as_os_str().as_bytes());
+            writeln!(to, "library: {number} {id} {path}")?;
         }
         writeln!(to, "descriptors: {}", self.descriptors)?;
         writeln!(to, "input length: {}", self.length)?;

@@ -67,7 +67,7 @@ impl CallTarget {
             let name = program.name_of(self.plan).unwrap_or("a task");
             return TaskName::of_program(name, program.path(), worker, self.call_site);
         }
-        let address = identity::Function(self.plan[1]).address().unwrap_or(0);
+        let address = identity::Function(self.plan[1]).for_symbols();
         TaskName::at(address, worker.cloned(), self.call_site)
     }
 
@@ -76,7 +76,7 @@ impl CallTarget {
         if !matches!(options.process.named_program(), Ok(None)) {
             return 0;
         }
-        identity::Function(self.plan[1]).address().unwrap_or(0)
+        identity::Function(self.plan[1]).for_symbols()
     }
 
     pub(super) fn call_site(&self) -> &'static Location<'static> {

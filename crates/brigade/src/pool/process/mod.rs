@@ -172,6 +172,7 @@ impl ProcessPool {
             memory: options.memory_limit,
             processes: options.processes_limit,
         };
+        setup.tells_libraries = options.process.named_program()?.is_none();
         groups::limit_pool(&mut setup.setup.limits, whole)?;
         let options = Arc::new(options);
         let number = pool::next_number();

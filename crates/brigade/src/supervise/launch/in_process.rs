@@ -60,8 +60,9 @@ struct ProcessRun<A> {
 }
 
 fn in_process<A: Message, R: Outcome>(run: ProcessRun<A>) -> Returned {
-    let Some(task) = entry::task_at::<A, R>(Function(run.task)) else {
-        return Returned::Failed("its function is not part of this worker's program".to_owned());
+    let function = Function(run.task);
+    let Some(task) = entry::task_at::<A, R>(function) else {
+        return Returned::Failed(format!("its function {}", function.why_absent()));
     };
     let voice = run.voice.map_or(Voice::None, Voice::Process);
     under(&Context::new(run.line.into(), voice), task, run.input)

@@ -10,7 +10,8 @@ mod plan;
 pub(crate) use kept_value::{EncodedValue, KeptValue, ValuePlace};
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use plan::{
-    EncodedResult, EntryOutcome, Plan, encode_state, load_state, run_initializer, task_at,
+    EncodedResult, EntryOutcome, Plan, encode_state, load_of_state, load_state, run_initializer,
+    task_at,
 };
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

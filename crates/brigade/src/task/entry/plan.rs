@@ -63,11 +63,12 @@ fn entry<A: Message, R: Message>(
     phase: &dyn Fn(Phase),
 ) -> EntryOutcome {
     // SAFETY: in the host, `Plan::of` pairs this very instance of `entry` with a `fn(A) -> R`, and
-    // `Plan::run` checked that the address is code of the program. In between, the plan lay in the
-    // mailbox as two words (`from_words`), which an earlier task of this worker could have written
-    // over; a crash file's come from the user that replays it. With other words this calls other
-    // code of the program, or the middle of a function: in the worker that its own task had taken
-    // over already, or for the user whose program it is. It gains nothing by that.
+    // `Plan::run` checked that the address is code of the program, or of a library that the host
+    // has named. In between, the plan lay in the mailbox as two words (`from_words`), which an
+    // earlier task of this worker could have written over; a crash file's come from the user that
+    // replays it. With other words this calls other code of the program, or the middle of a
+    // function: in the worker that its own task had taken over already, or for the user whose
+    // program it is. It gains nothing by that.
     let task = unsafe { std::mem::transmute::<usize, fn(A) -> R>(task) };
     let run = |(), input| Ok(task(input));
     outcome_of(|| Ok(()), (input, descriptors), result, phase, run)
@@ -155,15 +156,21 @@ pub(crate) fn encode_state<C: Message, S: 'static>(
     Ok(bytes)
 }
 
+/// The function that loads it.
+pub(crate) fn load_of_state(state: &[u8]) -> Option<u64> {
+    let (_entry, rest) = state.split_first_chunk::<8>()?;
+    Some(u64::from_ne_bytes(*rest.first_chunk()?))
+}
+
 /// Loads such a state. `None`: its function is not part of this program.
 pub(crate) fn load_state(state: &[u8]) -> Option<Result<Result<KeptValue, String>, Unwound>> {
     let (entry, rest) = state.split_first_chunk()?;
     let (load, config) = rest.split_first_chunk()?;
     let entry = Function(u64::from_ne_bytes(*entry)).address()?;
     let load = Function(u64::from_ne_bytes(*load)).address()?;
-    // SAFETY: `address` checked that this lies in the program's code. That it is a `LoadEntry` is
-    // the host's word, which is of the same build, or a crash file's, which names its build: as in
-    // `Plan::run`. No task has run in this worker yet.
+    // SAFETY: `address` checked that this lies in the program's code, or in that of a library. That
+    // it is a `LoadEntry` is the host's word, which is of the same build, or a crash file's, which
+    // names its build: as in `Plan::run`. No task has run in this worker yet.
     let entry = unsafe { std::mem::transmute::<usize, LoadEntry>(entry) };
     Some(caught(|| entry(load, config).map(KeptValue::loaded)))
 }
@@ -284,12 +291,12 @@ impl Plan {
         phase: &dyn Fn(Phase),
     ) -> EntryOutcome {
         let Some([entry, task]) = self.addresses() else {
-            return not_here();
+            return self.not_here();
         };
-        // SAFETY: `address` checked that this lies in the program's code. That it is an
-        // `EntryPoint` is the word of the sender of the plan, which is of the same build (the fork
-        // server proved that to the host before any plan was sent; a crash file names its build):
-        // see `entry` for what becomes of words that something else has written.
+        // SAFETY: `address` checked that this lies in the program's code, or in that of a library.
+        // That it is an `EntryPoint` is the word of the sender of the plan, which is of the same
+        // build (the fork server proved that to the host before any plan was sent; a crash file
+        // names its build): see `entry` for what becomes of words that something else has written.
         let entry = unsafe { std::mem::transmute::<usize, EntryPoint>(entry) };
         entry(task, input, descriptors, result, phase)
     }
@@ -304,7 +311,7 @@ impl Plan {
         phase: &dyn Fn(Phase),
     ) -> EntryOutcome {
         let Some([entry, task]) = self.addresses() else {
-            return not_here();
+            return self.not_here();
         };
         // SAFETY: as in `run`, of an `EntryWith`: the host sends a plan of one in an order of its
         // own (`Order::PlanWith`), and a crash file has a field that says so.
@@ -317,11 +324,20 @@ impl Plan {
     fn addresses(self) -> Option<[usize; 2]> {
         Some([self.entry.address()?, self.task.address()?])
     }
-}
 
-#[cold]
-fn not_here() -> EntryOutcome {
-    EntryOutcome::Undeliverable("its function is not part of this worker's program".to_owned())
+    #[cold]
+    fn not_here(self) -> EntryOutcome {
+        let absent = match self.entry.address() {
+            None => self.entry,
+            Some(_) => self.task,
+        };
+        EntryOutcome::Undeliverable(format!("its function {}", absent.why_absent()))
+    }
+
+    /// Whether all of it is code of the main program.
+    pub(crate) fn is_of_program(self) -> bool {
+        self.entry.is_of_program() && self.task.is_of_program()
+    }
 }
 
 /// The task at this offset; `None`: there is no code there. The offset came from the host, which a
@@ -329,10 +345,11 @@ fn not_here() -> EntryOutcome {
 /// together with it.
 pub(crate) fn task_at<A: Message, R>(function: Function) -> Option<fn(A) -> R> {
     let address = function.address()?;
-    // SAFETY: `address` checked that this lies in the program's code. That it is a `fn(A) -> R` is
-    // the host's word, which is of the same build: `supervise::launch` puts the offset of a
-    // `fn(A) -> R` into the input of the instance of its own task for the same types. With another
-    // offset, which the worker's own task would have to have written, see `entry`.
+    // SAFETY: `address` checked that this lies in the program's code, or in that of a library. That
+    // it is a `fn(A) -> R` is the host's word, which is of the same build: `supervise::launch` puts
+    // the offset of a `fn(A) -> R` into the input of the instance of its own task for the same
+    // types. With another offset, which the worker's own task would have to have written, see
+    // `entry`.
     Some(unsafe { std::mem::transmute::<usize, fn(A) -> R>(address) })
 }
 
@@ -340,9 +357,9 @@ pub(crate) fn task_at<A: Message, R>(function: Function) -> Option<fn(A) -> R> {
 /// which a worker trusts.
 pub(crate) fn run_initializer(offset: u64) -> Option<Result<(), Unwound>> {
     let address = Function(offset).address()?;
-    // SAFETY: `address` checked that this lies in the program's code. That it is a `fn()` is the
-    // host's word, which is of the same build, as in `Plan::run`; no task has run in this worker
-    // yet.
+    // SAFETY: `address` checked that this lies in the program's code, or in that of a library. That
+    // it is a `fn()` is the host's word, which is of the same build, as in `Plan::run`; no task has
+    // run in this worker yet.
     let initializer = unsafe { std::mem::transmute::<usize, fn()>(address) };
     Some(caught(initializer))
 }

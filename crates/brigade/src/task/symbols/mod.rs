@@ -24,23 +24,59 @@ use self::frames::NamedCall;
 use crate::sys::image::{self, Module};
 use crate::sys::per_process::PerProcess;
 use crate::task::contain::attempt;
+use crate::task::library;
 
 /// A process's loaded objects.
 #[derive(Debug)]
 pub(crate) struct Symbols {
     modules: Vec<Module>,
+    /// They are this process's, which may load more.
+    may_grow: bool,
+}
+
+/// Where an address is.
+struct Place {
+    /// The file of its object; empty: the program.
+    path: OsString,
+    /// The address in the file.
+    at: u64,
 }
 
 impl Symbols {
     pub(crate) fn new(modules: Vec<Module>) -> Symbols {
-        Symbols { modules }
+        Symbols {
+            modules,
+            may_grow: false,
+        }
     }
 
-    /// The objects of this process, as they were when first asked for.
+    /// The objects of this process, as they were when first asked for, and what it has loaded
+    /// since.
     pub(crate) fn of_this_process() -> &'static Arc<Symbols> {
-        static THIS: PerProcess<Arc<Symbols>> =
-            PerProcess::new(|| Arc::new(Symbols::new(image::modules())));
+        static THIS: PerProcess<Arc<Symbols>> = PerProcess::new(|| {
+            Arc::new(Symbols {
+                modules: image::modules(),
+                may_grow: true,
+            })
+        });
         THIS.get()
+    }
+
+    /// Where it is: in an object, or, if it is no address but a word for one, in the library that
+    /// this is of.
+    fn place(&self, address: usize) -> Option<Place> {
+        if let Some((path, at)) = library::place_of(address as u64) {
+            let path = path.into();
+            return Some(Place { path, at });
+        }
+        let place = |m: &Module| Place {
+            path: m.path.clone(),
+            at: address.wrapping_sub(m.bias) as u64,
+        };
+        let contains = |m: &&Module| m.range.contains(&address);
+        let known = self.modules.iter().find(contains).map(place);
+        let loaded_since = || image::modules().iter().find(contains).map(place);
+        known.or_else(|| self.may_grow.then(loaded_since)?)
     }
 
     /// The path of the function that `address` is in.
@@ -63,11 +99,11 @@ impl Symbols {
     ) -> Option<T> {
         static KNOWN: PerProcess<Mutex<HashMap<OsString, DebugInfo>>> =
             PerProcess::new(Mutex::default);
-        let module = self.modules.iter().find(|m| m.range.contains(&address))?;
-        let path = if module.path.is_empty() {
+        let place = self.place(address)?;
+        let path = if place.path.is_empty() {
             OsStr::new("/proc/self/exe")
         } else {
-            &module.path
+            &place.path
         };
         let mut known = KNOWN.get().lock().unwrap_or_else(PoisonError::into_inner);
         // A file is whatever a linker, a stripper or a damaged disk has made of it. What the reader
@@ -79,7 +115,7 @@ impl Symbols {
             let info = known
                 .entry(path.to_owned())
                 .or_insert_with(|| DebugInfo::open(Path::new(path)));
-            f(info, address.wrapping_sub(module.bias) as u64)
+            f(info, place.at)
         });
         if found.is_none() {
             // It may be half of what it was.
@@ -92,10 +128,10 @@ impl Symbols {
     /// last is the function itself, by its full name.
     fn calls(&self, address: usize) -> Vec<NamedCall> {
         let found = self.with_debug_info(address, DebugInfo::calls);
-        let module = self.modules.iter().find(|m| m.range.contains(&address));
+        let place = self.place(address);
         if let Some(mut calls) = found.filter(|c| !c.is_empty()) {
             // Of a library without line tables the library is the place.
-            let library = module.map(|m| &m.path).filter(|path| !path.is_empty());
+            let library = place.map(|it| it.path).filter(|path| !path.is_empty());
             let library = library.map(|path| path.to_string_lossy().into_owned());
             for (_, place) in &mut calls {
                 *place = place.take().or_else(|| library.clone());
@@ -103,12 +139,12 @@ impl Symbols {
             return calls;
         }
         // As addr2line(1) takes it: the address in the file.
-        let at = address.wrapping_sub(module.map_or(0, |m| m.bias));
-        let place = module.map(|m| {
-            if m.path.is_empty() {
+        let at = place.as_ref().map_or(address as u64, |it| it.at);
+        let place = place.map(|it| {
+            if it.path.is_empty() {
                 "the program".to_owned()
             } else {
-                m.path.to_string_lossy().into_owned()
+                it.path.to_string_lossy().into_owned()
             }
         });
         vec![(format!("{at:#x}"), place)]

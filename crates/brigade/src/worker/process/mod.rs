@@ -12,6 +12,18 @@
 //!
 //! So a pool of two processes shows six workers and the fork server. A spare has some 100 KiB of
 //! memory of its own, and uses no processor. All of them end with the program, however it ends.
+//!
+//! # Tasks in shared libraries
+//!
+//! A task's function may lie in a shared library that the program has loaded: a plugin, or one that
+//! it is linked to. Nothing is to be declared. A worker finds the library by its path and its build
+//! id, and loads it, its constructors included, when it first has a task of it; one of another
+//! build, or none, makes the task [`Undeliverable`](crate::JoinError::Undeliverable). A library
+//! that has no build id is refused: [`spawn`] gives an error then. In a [sandbox](crate::Sandbox)
+//! are those libraries that tasks lay in before the worker was made.
+//!
+//! A `cdylib` of Rust's has a standard library of its own, whose panics another cannot catch: such
+//! a panic ends the worker, and is a [`Crash`](crate::Crash) by abort.
 
 // `../README.md` tells the protocol. The folders say in which process code runs:
 // - host: the program itself

@@ -56,6 +56,9 @@ impl Worker {
                         }
                     },
                     Order::Plan(given) => plan = Some(given),
+                    Order::Library(library) => {
+                        task::receive_library(library).unwrap_or_else(|| break_off());
+                    }
                     Order::Task(payload) => {
                         self.serve_only(plan.unwrap_or_else(|| break_off()), payload);
                         return None;

@@ -13,6 +13,7 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{environment, process};
 use crate::task::entry::{self, KeptValue};
 use crate::task::identity::Function;
+use crate::task::library;
 use crate::task::panic::Unwound;
 use crate::transport::attachment;
 #[cfg(feature = "tracing")]
@@ -61,6 +62,9 @@ pub(super) fn set_up(worker: &mut Worker, encoded: &[u8]) -> Result<Option<PoolW
     let is_shut_in = rules.is_some();
     #[cfg(not(feature = "sandbox"))]
     let is_shut_in = false;
+    if is_shut_in {
+        library::load_received();
+    }
     let initializer = pool.as_ref().and_then(|pool| pool.initializer);
     let events = send_events(worker, events)?;
     let state = initialize(program_init, initializer, state.as_deref(), is_shut_in)?;
@@ -172,6 +176,7 @@ fn initialize(
     let ended = ended.map(entry::run_initializer);
     let is_initialized = is_initialized && is_done(&ended);
     let state = state.filter(|_| is_initialized);
+    let load = state.and_then(entry::load_of_state);
     let state = state.map(entry::load_state);
     if !is_the_worker() {
         process::exit_now(0);
@@ -183,16 +188,18 @@ fn initialize(
     } else {
         flush::flush(FlushedStreams::All);
     }
-    check(of_program, "what the program runs first").map_err(|not_ready| NotReady {
-        is_program_init: true,
-        ..not_ready
+    check(of_program, "what the program runs first", program_init).map_err(|not_ready| {
+        NotReady {
+            is_program_init: true,
+            ..not_ready
+        }
     })?;
-    check(ended, "its initializer")?;
+    check(ended, "its initializer", initializer)?;
     let Some(state) = state else {
         return Ok(None);
     };
     let what = "the load of its state";
-    match state.ok_or_else(|| absent(what))? {
+    match state.ok_or_else(|| absent(what, load))? {
         Ok(Ok(state)) => Ok(Some(state)),
         Ok(Err(why)) => Err(failed(&why, None)),
         Err(unwound) => Err(panicked(what, unwound)),
@@ -200,19 +207,21 @@ fn initialize(
 }
 
 /// How a function of the program's ended; `Some(None)`: it is not there.
-fn check(ended: Option<Option<Result<(), Unwound>>>, what: &str) -> Result<(), NotReady> {
+fn check(
+    ended: Option<Option<Result<(), Unwound>>>,
+    what: &str,
+    function: Option<u64>,
+) -> Result<(), NotReady> {
     match ended {
         None | Some(Some(Ok(()))) => Ok(()),
         Some(Some(Err(unwound))) => Err(panicked(what, unwound)),
-        Some(None) => Err(absent(what)),
+        Some(None) => Err(absent(what, function)),
     }
 }
 
-fn absent(what: &str) -> NotReady {
-    failed(
-        &format!("{what} is not part of this worker's program"),
-        None,
-    )
+fn absent(what: &str, function: Option<u64>) -> NotReady {
+    let why = Function(function.unwrap_or(0)).why_absent();
+    failed(&format!("{what} {why}"), None)
 }
 
 fn panicked(what: &str, mut unwound: Unwound) -> NotReady {

@@ -13,6 +13,7 @@ use crate::sys::value_file::ValueFile;
 use crate::sys::{futex, process};
 use crate::task::codec::Encoded;
 use crate::task::entry::{EncodedResult, EncodedValue, EntryOutcome, KeptValue, Plan, ValuePlace};
+use crate::task::library;
 use crate::task::panic::Unwound;
 use crate::task::text::floor_char_boundary;
 use crate::transport::attachment;
@@ -251,6 +252,13 @@ fn has_broken_streams() -> bool {
     };
     let is_broken = |stream: &PollFd<'_>| stream.revents().contains(PollFlags::ERR);
     rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled.iter().any(is_broken)
+}
+
+/// Notes a library that the host tells of. `None`: what it says makes no sense.
+#[cold]
+pub(super) fn receive_library(encoded: &[u8]) -> Option<()> {
+    library::receive(postcard::from_bytes(encoded).ok()?);
+    Some(())
 }
 
 /// Shortens a panic's message so that the report of it fits a ring.

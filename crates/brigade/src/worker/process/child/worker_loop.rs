@@ -201,6 +201,9 @@ impl WorkerLoop {
                     worker.follow(plan);
                 }
                 Order::Attempt(attempt) => attempt::set(attempt),
+                Order::Library(library) => {
+                    task::receive_library(library).unwrap_or_else(|| worker.break_off());
+                }
                 Order::Context(number, payload) => self.contexts.receive(worker, number, payload),
                 Order::KeepContexts(numbers) => self.contexts.keep(numbers),
                 Order::SetUp(_) | Order::Unknown(_) => worker.break_off(),

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::FileType;
 
+use crate::sys::image::ProgramImage;
 use crate::sys::program_file::ProgramNote;
 use crate::sys::{environment, fds, opened, process};
 use crate::worker::process::fork_server::event_loop;
@@ -56,6 +57,14 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     else {
         return;
     };
+    // A shared library with a copy of this code of its own (a plugin, an extension module), which is
+    // loaded before the program begins: the marker is for the copy in the program.
+    if ProgramImage::this()
+        .offset_of(constructor as *const () as usize)
+        .is_none()
+    {
+        return;
+    }
     if process::is_privileged() {
         // Nor may `main` run: if it was this program that set the marker, that would be its second
         // copy.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::sim::local::{AtomicU32, Instant, futex};
 use crate::sys::process;
 use crate::task::entry::Plan;
+use crate::task::library;
 use crate::transport::ring::{Corrupt, NextFrame};
 use crate::worker::process::doubles::{ForkServerClient, Question, SpareWorker};
 use crate::worker::process::host::death::Evidence;
@@ -113,6 +114,13 @@ impl WorkerConnection {
         };
         connection.server.exit_table.ask_for_events(slot);
         connection.ends.mailbox().ask_for_events();
+        // What the setup has to call may lie in one.
+        if setup.tells_libraries {
+            for library in library::all() {
+                let told = connection.push(Order::Library(&Order::encoded(&library)?));
+                told.map_err(|_| io::Error::other("the worker's mailbox is too small"))?;
+            }
+        }
         let pushed = Order::SetUp(&bytes).push(&mut connection.ends.orders);
         pushed.map_err(|_| {
             io::Error::new(
@@ -160,7 +168,17 @@ impl WorkerConnection {
 
     /// Writes what the tasks after this have in common.
     pub(crate) fn write_plan(&mut self, plan: [u64; 2]) -> Result<(), NotNow> {
+        self.write_libraries(plan)?;
         self.push(Order::Plan(Plan::from_words(plan)))
+    }
+
+    /// Writes which libraries a plan's functions lie in, if they do.
+    fn write_libraries(&mut self, plan: [u64; 2]) -> Result<(), NotNow> {
+        for library in library::needed_by(plan) {
+            let encoded = Order::encoded(&library).map_err(NotNow::Failed)?;
+            self.push(Order::Library(&encoded))?;
+        }
+        Ok(())
     }
 
     /// Writes which run of the tasks after this it is, if it is not the first.

@@ -17,6 +17,9 @@ pub(crate) struct WorkerSetup {
     /// The worker's streams. The host sends them to the fork server, which sends the worker their
     /// descriptors.
     pub(crate) streams: GivenStreams,
+    /// The worker hears which shared libraries functions of tasks lie in: it is one of this
+    /// program, and of a pool.
+    pub(crate) tells_libraries: bool,
     /// Where the worker's events go, if they do.
     events: Option<Forwarding>,
 }
@@ -26,6 +29,7 @@ impl WorkerSetup {
         WorkerSetup {
             setup,
             streams,
+            tells_libraries: false,
             events: None,
         }
     }

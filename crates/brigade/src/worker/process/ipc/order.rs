@@ -4,7 +4,10 @@
 //! with [`push`](Order::push), or many tasks at once with [`task_frame`]; the worker takes frames
 //! with an [`OrderFrame`], and reads each as an [`Order`].
 
+use std::io;
+
 use crate::task::entry::Plan;
+use crate::task::library::Library;
 use crate::transport::ring::{self, Consumer, Corrupt, Full, Producer};
 
 const SET_UP: u32 = 1;
@@ -18,6 +21,7 @@ const ACCOMPANIED_CONTEXT: u32 = 8;
 const LARGE_CONTEXT: u32 = 9;
 const KEEP_CONTEXTS: u32 = 10;
 const ATTEMPT: u32 = 11;
+const LIBRARY: u32 = 12;
 
 /// The number by which tasks use the state of their worker, which is there from its start.
 pub(crate) const STATE: u64 = u64::MAX;
@@ -42,6 +46,9 @@ pub(crate) enum Order<'a> {
     KeepContexts(ContextNumbers<'a>),
     /// The tasks that follow, until the next plan, are run for this time, counted from 1.
     Attempt(u32),
+    /// A shared library, in which functions of plans that follow lie, or one of the setup that
+    /// follows: an encoded [`Library`](crate::task::library::Library).
+    Library(&'a [u8]),
     /// Run the plan on this.
     Task(Payload<'a>),
     /// There is no such order: something has written over the mailbox.
@@ -109,6 +116,7 @@ impl Order<'_> {
                 orders.push_parts(LARGE_CONTEXT, &head, &len.to_ne_bytes())
             }
             Order::KeepContexts(numbers) => orders.push(KEEP_CONTEXTS, numbers.0),
+            Order::Library(bytes) => orders.push(LIBRARY, bytes),
             Order::Attempt(attempt) => orders.push(ATTEMPT, &attempt.to_ne_bytes()),
             Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
             Order::Task(Payload::Accompanied { attachment, bytes }) => {
@@ -119,6 +127,13 @@ impl Order<'_> {
             }
             Order::Unknown(tag) => orders.push(tag, &[]),
         }
+    }
+}
+
+impl Order<'_> {
+    /// A library, for [`Library`](Self::Library).
+    pub(crate) fn encoded(library: &Library) -> io::Result<Vec<u8>> {
+        postcard::to_stdvec(library).map_err(io::Error::other)
     }
 }
 
@@ -186,6 +201,7 @@ impl OrderFrame {
                 .first_chunk()
                 .map(|attempt| Order::Attempt(u32::from_ne_bytes(*attempt))),
             SET_UP => Some(Order::SetUp(body)),
+            LIBRARY => Some(Order::Library(body)),
             ACCOMPANIED_TASK => body.split_first_chunk().map(|(attachment, bytes)| {
                 let attachment = u64::from_ne_bytes(*attachment);
                 Order::Task(Payload::Accompanied { attachment, bytes })
@@ -237,7 +253,7 @@ mod tests {
     use super::*;
     use crate::worker::process::ipc::mailbox::{INLINE_MAX, Pair};
 
-    fn orders(bytes: &[u8]) -> [Order<'_>; 12] {
+    fn orders(bytes: &[u8]) -> [Order<'_>; 13] {
         [
             Order::PlanWith(Plan::from_words([3, u64::MAX]), 9),
             Order::Context(4, Payload::Inline(bytes)),
@@ -257,6 +273,7 @@ mod tests {
             ),
             Order::KeepContexts(ContextNumbers(bytes)),
             Order::SetUp(bytes),
+            Order::Library(bytes),
             Order::Plan(Plan::from_words([3, u64::MAX])),
             Order::Attempt(u32::MAX),
             Order::Task(Payload::Inline(bytes)),
@@ -339,7 +356,7 @@ mod tests {
             CONTEXT,
             ACCOMPANIED_CONTEXT,
             LARGE_CONTEXT,
-            ATTEMPT + 1,
+            LIBRARY + 1,
             u32::MAX,
         ] {
             let short = OrderFrame {

@@ -161,7 +161,7 @@ impl<'w> ModelWorker<'w> {
                 Order::PlanWith(_, context) => self.uses = Some(context),
                 Order::Context(number, _) => self.contexts.push(number),
                 Order::KeepContexts(numbers) => self.contexts.retain(|it| numbers.contains(*it)),
-                Order::Attempt(_) => {}
+                Order::Attempt(_) | Order::Library(_) => {}
                 Order::Task(Payload::Inline(input)) => break input,
                 other => panic!("no task: {other:?}"),
             }

@@ -66,6 +66,7 @@ impl WorkerConnection {
 
     /// As [`write_plan`](Self::write_plan), of tasks that use the context of this number.
     pub(crate) fn write_plan_with(&mut self, plan: [u64; 2], context: u64) -> Result<(), NotNow> {
+        self.write_libraries(plan)?;
         self.push(Order::PlanWith(Plan::from_words(plan), context))
     }
 

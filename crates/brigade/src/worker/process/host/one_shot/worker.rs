@@ -10,6 +10,7 @@ use crate::sys::error;
 use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
+use crate::task::library;
 use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServerClient, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
@@ -127,7 +128,7 @@ impl OneShotWorker {
     /// One that has nothing to do yet.
     pub(super) fn take(of: Origin<'_>) -> io::Result<OneShotWorker> {
         let (server, SpareWorker { slot, pid, mailbox }) = take_worker(of)?;
-        Ok(OneShotWorker {
+        let mut worker = OneShotWorker {
             server,
             slot,
             pid,
@@ -136,7 +137,14 @@ impl OneShotWorker {
             held: None,
             replied: false,
             forwards: false,
-        })
+        };
+        // Another program has none of this one's.
+        if of.program.is_none() {
+            for library in library::all() {
+                worker.write(Order::Library(&Order::encoded(&library)?))?;
+            }
+        }
+        Ok(worker)
     }
 
     pub(super) fn kill(&self, grace: Duration) {
