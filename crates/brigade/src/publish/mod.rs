@@ -31,8 +31,9 @@ const MOST_STDERR: usize = 512;
 /// `brigade inspect` show them. It stays so until the program ends; to call it again does nothing.
 ///
 /// What is published: each pool's workers, with the name of the task that each has and for how long
-/// it has had it; the queue, and [`PoolStats`]; the last crashes, with the last lines of their
-/// stderr. Inputs and results are not.
+/// it has had it; the queue, and [`PoolStats`]; tasks that have a process of their own
+/// ([`process::spawn`](crate::process::spawn())); the last that workers which are processes have
+/// written to stderr; the last crashes, with the last lines of theirs. Inputs and results are not.
 ///
 /// **Its readers**: the same user, and root, by the rules of
 /// [ptrace(2)](https://man7.org/linux/man-pages/man2/ptrace.2.html); of a program that is not
@@ -41,7 +42,8 @@ const MOST_STDERR: usize = 512;
 ///
 /// **What it costs**: one thread, `brigade-publish`, which sleeps until a reader asks, and 256 KiB
 /// of address space. Without a reader nothing runs, and tasks cost the same as without it; a reader
-/// costs each pool about as much as [`Pool::stats`](crate::Pool::stats), at most 20 times a second.
+/// costs each pool about as much as [`Pool::stats`](crate::Pool::stats), and the fork server a
+/// look at what it has read of stderr, at most 20 times a second.
 ///
 /// A fork of the program publishes nothing, unless it calls this itself; neither does a program
 /// that it becomes by execve(2).

@@ -2,14 +2,16 @@
 //!
 //! There is room for so much, and no more: what does not fit is left out, and counted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{PoolPicture, TaskPicture, WorkerPicture, lock, pools};
 use crate::PoolStats;
 use crate::task::contain::attempt;
 use crate::task::name::TaskName;
+use crate::worker::process::host::client::{LiveWorker, live_workers};
 
 /// Bytes of a name of a task, or of a pool.
 const MOST_NAME: usize = 200;
@@ -17,6 +19,10 @@ const MOST_NAME: usize = 200;
 const TAIL: usize = 4 << 10;
 /// Names of functions that are kept.
 const MOST_NAMES: usize = 1024;
+/// Bytes of what a worker has written to stderr.
+const MOST_STDERR: usize = 512;
+/// How long the fork servers have to tell what workers have written.
+const PATIENCE: Duration = Duration::from_millis(25);
 /// The most pools that the text has.
 const MOST_POOLS: usize = 64;
 
@@ -58,29 +64,17 @@ impl Writer {
             comma(&mut out);
             self.pool(&mut out, *number, &picture, each);
         }
-        out.push_str(r#"],"crashes":["#);
-        let crashes = lock(&super::REGISTRY.get().crashes);
-        for crash in crashes.iter() {
-            let before = out.len();
+        let (servers, workers) = live_workers(Instant::now() + PATIENCE);
+        out.push_str(r#"],"fork_servers":["#);
+        for pid in servers {
             comma(&mut out);
-            let _ = write!(
-                out,
-                r#"{{"pool":{},"pid":{},"cause":"#,
-                crash.pool, crash.pid
-            );
-            text(&mut out, &crash.cause);
-            out.push_str(r#","task":"#);
-            text(&mut out, shorten(&crash.task));
-            let _ = write!(out, r#","unix_ms":{},"stderr":"#, unix_ms(crash.at));
-            text(&mut out, &crash.stderr);
-            out.push('}');
-            if out.len() > limit {
-                out.truncate(before);
-                left_out += 1;
-            }
+            let _ = write!(out, "{pid}");
         }
-        drop(crashes);
-        let _ = write!(out, r#"],"left_out":{left_out}}}"#);
+        // Crashes, and what workers have written, find room behind them.
+        spawned(&mut out, &workers, limit - limit / 8);
+        left_out += crashes(&mut out, limit);
+        stderr(&mut out, &workers, limit);
+        let _ = write!(out, r#","left_out":{left_out}}}"#);
         out.into_bytes()
     }
 
@@ -202,6 +196,85 @@ impl StatsText<'_> {
     }
 }
 
+/// Writes an element of a list, unless it would end beyond `until`. Says whether it did.
+fn element(out: &mut String, until: usize, write: impl FnOnce(&mut String)) -> bool {
+    let before = out.len();
+    comma(out);
+    write(out);
+    let fits = out.len() <= until;
+    if !fits {
+        out.truncate(before);
+    }
+    fits
+}
+
+/// The tasks that have a process of their own.
+fn spawned(out: &mut String, workers: &[LiveWorker], until: usize) {
+    let mut left_out = 0;
+    out.push_str(r#"],"spawned":["#);
+    let tasks = workers
+        .iter()
+        .filter_map(|worker| Some((worker.pid, worker.task.as_ref()?)));
+    for (pid, (name, since)) in tasks {
+        let fits = element(out, until, |out| {
+            let _ = write!(out, r#"{{"id":{pid},"for_ns":{},"task":"#, nanos(*since));
+            text(out, shorten(name.get()));
+            out.push('}');
+        });
+        left_out += u32::from(!fits);
+    }
+    let _ = write!(out, r#"],"spawned_left_out":{left_out}"#);
+}
+
+/// Returns how many were left out.
+fn crashes(out: &mut String, until: usize) -> usize {
+    let mut left_out = 0;
+    out.push_str(r#","crashes":["#);
+    for crash in lock(&super::REGISTRY.get().crashes).iter() {
+        let fits = element(out, until, |out| {
+            let _ = write!(
+                out,
+                r#"{{"pool":{},"pid":{},"cause":"#,
+                crash.pool, crash.pid
+            );
+            text(out, &crash.cause);
+            out.push_str(r#","task":"#);
+            text(out, shorten(&crash.task));
+            let _ = write!(out, r#","unix_ms":{},"stderr":"#, unix_ms(crash.at));
+            text(out, &crash.stderr);
+            out.push('}');
+        });
+        left_out += usize::from(!fits);
+    }
+    left_out
+}
+
+/// The last lines that workers have written.
+fn stderr(out: &mut String, workers: &[LiveWorker], until: usize) {
+    let mut left_out = 0;
+    out.push_str(r#"],"stderr":["#);
+    for worker in workers.iter().filter(|worker| !worker.stderr.is_empty()) {
+        let fits = element(out, until, |out| {
+            let _ = write!(out, r#"{{"id":{},"text":"#, worker.pid);
+            text(out, &last_of(&worker.stderr));
+            out.push('}');
+        });
+        left_out += u32::from(!fits);
+    }
+    let _ = write!(out, r#"],"stderr_left_out":{left_out}"#);
+}
+
+/// What was written last, in whole lines if there is one.
+fn last_of(stderr: &[u8]) -> Cow<'_, str> {
+    let cut = stderr.len().saturating_sub(MOST_STDERR);
+    let mut last = &stderr[cut..];
+    let line_ends = last.iter().position(|&byte| byte == b'\n');
+    if let Some(end) = line_ends.filter(|&end| cut > 0 && end + 1 < last.len()) {
+        last = &last[end + 1..];
+    }
+    String::from_utf8_lossy(last)
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -302,6 +375,16 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let pools = value["pools"].as_array().unwrap();
         assert!(pools.iter().all(|pool| pool["left_out"] == 0));
+    }
+
+    #[test]
+    fn what_was_written_last_is_whole_lines_where_it_can_be() {
+        assert_eq!(last_of(b"one\ntwo"), "one\ntwo");
+        let lines = "0123456789\n".repeat(100);
+        assert_eq!(last_of(lines.as_bytes()), "0123456789\n".repeat(46));
+        let long = "x".repeat(5000) + "\n";
+        assert_eq!(last_of(long.as_bytes()).len(), MOST_STDERR);
+        assert_eq!(last_of(b"\xff\n"), "\u{fffd}\n");
     }
 
     #[test]

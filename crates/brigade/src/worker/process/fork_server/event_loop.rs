@@ -433,6 +433,7 @@ impl<'a> EventLoop<'a> {
                     let descriptors = (!message.descriptors_lost).then_some(message.descriptors);
                     self.redirect((slot, pid), routes, descriptors);
                 }
+                Request::ShowStderr => self.show_stderr(),
                 Request::AreYouThere { number } => {
                     self.send_event(ForkServerEvent::Here { number }, None);
                     self.end_without_main_thread();

@@ -4,6 +4,7 @@
 mod fd_sockets;
 mod greeting;
 mod listener;
+mod live;
 mod observers;
 mod outgoing;
 mod privilege;
@@ -15,8 +16,10 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::epoll::Epoll;
@@ -30,6 +33,7 @@ use crate::sys::service_thread;
 use crate::sys::signal::Blocked;
 use crate::sys::timer::Timer;
 use crate::task::entry::Plan;
+use crate::task::name::TaskName;
 use crate::task::symbols::Symbols;
 use crate::worker::process::Inheritance;
 use crate::worker::process::fork_server::start;
@@ -42,6 +46,7 @@ use crate::worker::process::ipc::streams::SentRoutes;
 use crate::worker::process::ipc::wake_socket::{self, HostWakeSocket};
 use fd_sockets::FdSockets;
 use greeting::{Greeting, greet};
+pub(crate) use live::{LiveWorker, live_workers};
 use observers::ObserverEntry;
 pub(crate) use observers::PoolObserver;
 use outgoing::Outgoing;
@@ -79,6 +84,8 @@ pub(crate) struct ForkServerClient {
     /// Where things are in its workers' memory.
     pub(crate) symbols: Arc<Symbols>,
     start_method: StartMethod,
+    /// How often it was asked to show what workers have written to stderr.
+    asked_for_stderr: AtomicU32,
     state: Mutex<ClientState>,
     arrived: Condvar,
 }
@@ -99,8 +106,8 @@ struct ClientState {
     failures: Vec<RemoteError>,
     fd_sockets: FdSockets,
     watch: Watch,
-    /// The last worker of each slot used so far, and its token in the liveness table.
-    last: Vec<(u32, Option<Token>)>,
+    /// The last worker of each slot used so far.
+    last: Vec<LastWorker>,
     /// The tokens of the workers that were asked for, in the order in which they will come.
     tokens: VecDeque<Option<Token>>,
     async_waiters: HashMap<u32, AsyncWaiter>,
@@ -115,6 +122,16 @@ struct ClientState {
     gone: bool,
     /// The fork server is gone, and the end of every worker is on the exit table.
     ends_reported: bool,
+}
+
+/// The last worker of a slot.
+#[derive(Default)]
+struct LastWorker {
+    pid: u32,
+    /// In the liveness table.
+    token: Option<Token>,
+    /// The task that it was started for, if it has just one, and since when it has it.
+    task: Option<(TaskName, Instant)>,
 }
 
 /// A future that waits for a worker.
@@ -264,6 +281,7 @@ impl ForkServerClient {
         server.try_timers()?;
         let server = Arc::new(server);
         server.start_listener()?;
+        live::enter(&server);
         Ok(server)
     }
 
@@ -323,6 +341,7 @@ impl ForkServerClient {
             watch: Timer::new()?,
             symbols: Arc::new(symbols),
             start_method,
+            asked_for_stderr: AtomicU32::new(0),
             state: Mutex::default(),
             arrived: Condvar::new(),
         })

@@ -125,7 +125,7 @@ impl<R: Message> ProcessTask<R> {
             worker.set_up(setup)?;
             setup.streams.name(plan.to_words(), |_, _| name.clone());
         }
-        worker.give(plan, input, descriptors)?;
+        worker.give(plan, input, descriptors, &name)?;
         Ok(running(TaskStage::Started(Box::new(worker))))
     }
 }

@@ -6,6 +6,8 @@
 
 #![expect(unsafe_code, reason = "memory shared by the host and its fork server")]
 
+mod tail;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -40,10 +42,14 @@ struct ExitSlot {
     /// while the worker lived.
     oom_killed: AtomicU32,
     tail_len: AtomicU32,
+    /// Odd while the last bytes of stderr are written.
+    tail_number: AtomicU32,
     /// Bytes of stderr that were read, in all.
     written: AtomicU64,
     /// Not 0: it is stopped.
     stopped: AtomicU32,
+    /// The process whose stderr that is, while it lives; else 0.
+    tail_of: AtomicU32,
     /// For how long it has been, before it went on; nanoseconds.
     stood: AtomicU64,
     /// How often it was looked at, twice: odd while that is written. A word to sleep on.
@@ -63,6 +69,8 @@ const TAILS_AT: usize = SLOTS as usize * size_of::<ExitSlot>();
 const EPOCH_AT: usize = TAILS_AT + SLOTS as usize * TAIL;
 /// How often a worker was stopped, or went on.
 const STOPS_AT: usize = EPOCH_AT + 128;
+/// How often the fork server has shown what workers have written to stderr.
+const SHOWN_AT: usize = EPOCH_AT + 256;
 const PLACES_AT: usize = EPOCH_AT + 4096;
 /// The longest text that tells where in the kernel a worker is.
 const PLACE: usize = 256;
@@ -153,6 +161,12 @@ impl ExitTable {
         unsafe { self.mapping.at().add(STOPS_AT).cast().as_ref() }
     }
 
+    /// How often all workers' last lines were shown, in 32 bits: a word to sleep on.
+    pub(crate) fn shown(&self) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { self.mapping.at().add(SHOWN_AT).cast().as_ref() }
+    }
+
     /// The fork server: a worker was stopped, or goes on after it `stood` for this time.
     pub(crate) fn note_stop(&self, slot: u32, stopped: bool, stood: Duration) {
         let entry = self.slot(slot);
@@ -241,6 +255,7 @@ impl ExitTable {
     /// The fork server, before a slot's new worker is announced.
     pub(crate) fn reset(&self, slot: u32) {
         self.slot(slot).tail_len.store(0, Ordering::Relaxed);
+        self.slot(slot).tail_of.store(0, Ordering::Relaxed);
         self.slot(slot).written.store(0, Ordering::Relaxed);
         self.slot(slot).oom_killed.store(0, Ordering::Relaxed);
         self.slot(slot).stopped.store(0, Ordering::Relaxed);
@@ -295,14 +310,7 @@ impl ExitTable {
         entry
             .oom_killed
             .store(u32::from(oom_killed), Ordering::Relaxed);
-        let stderr = &stderr[stderr.len().saturating_sub(TAIL)..];
-        for (into, bytes) in self.tail(slot).iter().zip(stderr.chunks(4)) {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            into.store(u32::from_ne_bytes(word), Ordering::Relaxed);
-        }
-        entry.tail_len.store(stderr.len() as u32, Ordering::Relaxed);
-        entry.written.store(written, Ordering::Relaxed);
+        self.write_tail(slot, 0, (stderr, written));
         let before = entry.word.fetch_or(ENDED, Ordering::AcqRel);
         futex::wake_all_shared(&entry.word);
         self.turn_epoch();
@@ -362,14 +370,13 @@ impl ExitTable {
             SIGNALED => Some(Ended::Signaled(code)),
             _ => None,
         };
-        let len = (entry.tail_len.load(Ordering::Relaxed) as usize).min(TAIL);
-        let mut stderr: Vec<u8> = self
-            .tail(slot)
-            .iter()
-            .take(len.div_ceil(4))
-            .flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        stderr.truncate(len);
+        // A fork server that ended while it wrote this has left a half of it.
+        let is_whole = entry.tail_number.load(Ordering::Relaxed) % 2 == 0;
+        let mut stderr = if is_whole {
+            self.read_tail(slot)
+        } else {
+            Vec::new()
+        };
         let mut unstarted = None;
         if entry.how.load(Ordering::Relaxed) == UNSTARTED {
             unstarted = postcard::from_bytes(&std::mem::take(&mut stderr)).ok();

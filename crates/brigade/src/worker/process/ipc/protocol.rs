@@ -102,6 +102,8 @@ pub(crate) enum Request {
     /// What this worker's standard streams are, before it has its setup. With their descriptors;
     /// those that are its own go on through its descriptor socket.
     Streams { slot: u32, pid: u32, routes: Routes },
+    /// Say on the exit table what living workers have written to stderr last.
+    ShowStderr,
     /// Are you there? Answered by [`ForkServerEvent::Here`] with the same number.
     AreYouThere { number: u64 },
 }
@@ -448,7 +450,7 @@ mod tests {
         .join("\n");
         assert_eq!(
             (PROTOCOL, outline::hash(shared.as_bytes())),
-            (1, 3890126938091974859),
+            (1, 13824654528730911107),
             "if a release speaks this version of the protocol, raise it; then pin this: {shared}"
         );
     }

@@ -63,6 +63,15 @@ impl ForkedWorker {
 }
 
 impl EventLoop<'_> {
+    /// Says on the exit table what workers have written to stderr last.
+    pub(super) fn show_stderr(&mut self) {
+        for (&pid, worker) in &self.workers {
+            let tail = worker.written.stderr.tail();
+            self.exit_table.show_stderr(worker.slot, pid, tail);
+        }
+        self.exit_table.note_shown();
+    }
+
     /// Passes on what a worker has written.
     pub(super) fn pass(&mut self, slot: u32, stream: Stream) {
         // Few workers write at a time; a map by slot would have to be kept for all.

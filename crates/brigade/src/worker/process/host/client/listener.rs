@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::{EVENTS, ForkServerClient, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH};
+use super::{
+    EVENTS, ForkServerClient, LastWorker, RESTED, SOCKET, SpareWorker, TIMER, WAKE_SOCKET, WATCH,
+};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::error::{self, Call};
 use crate::sys::remote_error::RemoteError;
@@ -177,10 +179,14 @@ impl ForkServerClient {
         state.expected = state.expected.saturating_sub(1);
         let index = slot.min(SLOTS - 1) as usize;
         if state.last.len() <= index {
-            state.last.resize(index + 1, (0, None));
+            state.last.resize_with(index + 1, LastWorker::default);
         }
         let token = state.tokens.pop_front().flatten();
-        state.last[index] = (pid, token);
+        state.last[index] = LastWorker {
+            pid,
+            token,
+            task: None,
+        };
         match mailbox {
             Ok(mailbox) => {
                 mailbox.warm();
@@ -304,7 +310,8 @@ impl ForkServerClient {
         };
         let mut dead: Vec<Option<Token>> = unmade.into();
         let mut dying = Vec::new();
-        for (slot, (pid, token)) in workers.into_iter().enumerate() {
+        for (slot, worker) in workers.into_iter().enumerate() {
+            let LastWorker { pid, token, .. } = worker;
             if self.exit_table.lose(slot as u32) && pid > 1 {
                 // Its children outlive it, and no process is left to reap them: those that stayed
                 // in its group can still be found.

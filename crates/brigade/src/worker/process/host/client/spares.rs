@@ -3,12 +3,13 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ClientState, ForkServerClient};
 use crate::sync::liveness::LivenessTable;
 use crate::sys::error::Call;
 use crate::sys::remote_error::RemoteError;
+use crate::task::name::TaskName;
 use crate::worker::process::ipc::mailbox::Mailbox;
 use crate::worker::process::ipc::protocol::{self, FORKED_AT_ONCE, Request};
 
@@ -139,9 +140,13 @@ impl ForkServerClient {
     }
 
     /// After a spare was put to work: sees to it that there will be others, in a while, or now if
-    /// they are scarce.
-    pub(crate) fn replace_spare(&self) {
+    /// they are scarce. `task`: what it was put to work for.
+    pub(crate) fn replace_spare(&self, slot: u32, task: &TaskName) {
+        let now = Instant::now();
         let mut state = self.lock();
+        if let Some(last) = state.last.get_mut(slot as usize) {
+            last.task = Some((task.clone(), now));
+        }
         if state.scarce && state.spares.len() <= REFILL_AT {
             // An error is ignored: the next caller that needs a worker asks again.
             let _ = self.refill(&mut state);

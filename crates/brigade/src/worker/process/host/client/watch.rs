@@ -111,7 +111,7 @@ impl ClientState {
     fn is_worker(&self, (slot, pid): Who) -> bool {
         self.last
             .get(slot as usize)
-            .is_some_and(|last| last.0 == pid)
+            .is_some_and(|last| last.pid == pid)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::sys::remote_error::RemoteError;
 use crate::sys::{futex, spin};
 use crate::task::entry::Plan;
 use crate::task::library;
+use crate::task::name::TaskName;
 use crate::transport::attachment;
 use crate::worker::process::host::client::{ForkServerClient, Origin, SpareWorker};
 use crate::worker::process::host::death::Evidence;
@@ -176,6 +177,7 @@ impl OneShotWorker {
         plan: Plan,
         input: OneShotInput<'_>,
         mut descriptors: Vec<OwnedFd>,
+        name: &TaskName,
     ) -> io::Result<()> {
         self.write(Order::Plan(plan))?;
         let input = match input {
@@ -200,7 +202,7 @@ impl OneShotWorker {
         self.write(Order::Task(payload))?;
         self.ends.orders.publish();
         self.task_sent = true;
-        self.server.replace_spare();
+        self.server.replace_spare(self.slot, name);
         Ok(())
     }
 

@@ -189,7 +189,7 @@ impl ForkServerClient {
             let state = self.lock();
             let last = dead.iter().filter(|&&who| state.is_worker(who));
             last.filter_map(|&(slot, _)| state.last.get(slot as usize))
-                .map(|&(_, token)| token)
+                .map(|last| last.token)
                 .collect()
         };
         mark_dead(tokens);
