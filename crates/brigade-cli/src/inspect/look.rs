@@ -10,6 +10,7 @@ use super::proc_dir::{self, Hidden, ProcDir};
 use super::process::{self, Stat, Users};
 use super::regions;
 use super::{tcp, unix_sockets};
+use crate::published::{Namespace, Numbers};
 
 /// The name of the process from which a program that uses Brigade forks its workers.
 const FORK_SERVER: &str = "brigade-server";
@@ -75,6 +76,7 @@ fn draw(
     if processes.first().is_none_or(|(_, first)| first.pid != root) {
         return Err(format!("process {root} ended while it was looked at"));
     }
+    renumber(&mut processes, &mut notes);
     let sockets = sockets(&processes, &mut notes);
     let inside: BTreeSet<u32> = processes.iter().map(|(_, process)| process.pid).collect();
     let not_permitted = look_outside(&mut holders, &sockets, &inside, all);
@@ -106,6 +108,38 @@ fn draw(
         listeners: found.listeners,
         notes,
     })
+}
+
+/// What programs in pid namespaces of their own publish is told by the numbers that processes have
+/// here.
+fn renumber(processes: &mut [(ProcDir, Process)], notes: &mut Vec<String>) {
+    for at in 0..processes.len() {
+        let (dir, process) = &processes[at];
+        let (pid, Some(Seen::Seen(_))) = (process.pid, &process.published) else {
+            continue;
+        };
+        let (known, threads) = match Namespace::of(dir) {
+            Ok(None) => continue,
+            Ok(Some(namespace)) => {
+                let numbers = processes
+                    .iter()
+                    .filter_map(|(dir, process)| Some((namespace.number_of(dir)?, process.pid)));
+                (numbers.collect(), namespace.threads(dir))
+            }
+            // Then none of its numbers is told as if it were one of here.
+            Err(_) => (Numbers::new(), Numbers::new()),
+        };
+        if let Some(Seen::Seen(published)) = &mut processes[at].1.published {
+            published.renumber(&known, &threads);
+            let unseen = published.unseen();
+            if unseen > 0 {
+                notes.push(format!(
+                    "process {pid} is in a pid namespace of its own, and {unseen} of its workers \
+                     are not seen from here: they have the numbers that it calls them by"
+                ));
+            }
+        }
+    }
 }
 
 /// Enters what a process of the picture has.

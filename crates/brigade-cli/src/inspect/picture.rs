@@ -147,6 +147,53 @@ pub(crate) struct Memory {
     pub(crate) shared: Seen<u64>,
 }
 
+impl Memory {
+    /// Nothing of it is known, or there is none.
+    pub(crate) fn not(why: impl ToString) -> Self {
+        let not = || Seen::not(why.to_string());
+        Self {
+            resident: not(),
+            private: not(),
+            shared: not(),
+        }
+    }
+
+    /// `1.2 MiB private, 3.4 MiB shared, 4.6 MiB resident`. What is not known comes last, with the
+    /// reason, which is told once.
+    pub(crate) fn words(&self) -> String {
+        let parts = [
+            ("private", &self.private),
+            ("shared", &self.shared),
+            ("resident", &self.resident),
+        ];
+        let known = parts.iter().filter_map(|(name, seen)| {
+            let bytes = seen.ok()?;
+            Some(format!("{} {name}", super::text::size(*bytes)))
+        });
+        let known: Vec<String> = known.collect();
+        let mut unknown: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, seen) in parts {
+            if let Seen::Not { unknown: why } = seen {
+                match unknown.iter_mut().find(|(known, _)| known == why) {
+                    Some((_, names)) => names.push(name),
+                    None => unknown.push((why, vec![name])),
+                }
+            }
+        }
+        if let ([], [(why, _)]) = (known.as_slice(), unknown.as_slice()) {
+            return (*why).to_owned();
+        }
+        let mut words = vec![known.join(", ")];
+        words.retain(|known| !known.is_empty());
+        words.extend(
+            unknown
+                .into_iter()
+                .map(|(why, names)| format!("{}: {why}", names.join(" and "))),
+        );
+        words.join("; ")
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Descriptor {
     pub(crate) number: u32,
@@ -283,4 +330,30 @@ pub(crate) struct End {
     /// The process has the region in its address space.
     pub(crate) mapped: bool,
     pub(crate) access: Access,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_of_memory_is_told_once() {
+        let mut memory = Memory::not("it has ended");
+        assert_eq!(memory.words(), "it has ended");
+        memory.resident = Seen::Seen(3 << 20);
+        assert_eq!(
+            memory.words(),
+            "3.0 MiB resident; private and shared: it has ended"
+        );
+        memory.private = Seen::Seen(1 << 20);
+        memory.shared = Seen::Seen(2 << 20);
+        assert_eq!(
+            memory.words(),
+            "1.0 MiB private, 2.0 MiB shared, 3.0 MiB resident"
+        );
+        memory.shared = Seen::not("not permitted");
+        memory.private = Seen::not("no such line");
+        let words = "3.0 MiB resident; private: no such line; shared: not permitted";
+        assert_eq!(memory.words(), words);
+    }
 }

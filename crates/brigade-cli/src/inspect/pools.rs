@@ -1,6 +1,6 @@
 //! What a program publishes of its pools, as lines of its box.
 
-use crate::published::{Pool, Published, Worker, age};
+use crate::published::{Crash, Pool, Published, Worker, age, called};
 
 /// Workers that are listed; the JSON has all.
 const WORKERS: usize = 16;
@@ -20,10 +20,23 @@ pub(super) fn lines(published: &Published) -> Vec<String> {
             lines.push(format!("  and {more} more workers"));
         }
     }
+    let tasks = published.spawned.iter().take(WORKERS);
+    lines.extend(tasks.map(|task| {
+        let process = called(task.id, task.id_inside);
+        let age = age(task.for_ns);
+        format!("process {process} for one task: {} for {age}", task.task)
+    }));
+    let more = published.spawned.len().saturating_sub(WORKERS) as u64;
+    let more = more.saturating_add(published.spawned_left_out);
+    if more > 0 {
+        lines.push(format!("and {more} more processes for one task each"));
+    }
     for crash in published.crashes.iter().take(4) {
         lines.push(format!(
             "crash: process {} died of {} with {}",
-            crash.pid, crash.cause, crash.task
+            died(crash),
+            crash.cause,
+            crash.task
         ));
     }
     lines
@@ -56,8 +69,20 @@ pub(crate) fn counts(pool: &Pool) -> String {
     words.join(", ")
 }
 
+/// Which process that was.
+pub(crate) fn died(crash: &Crash) -> String {
+    match crash.pid_inside {
+        Some(inside) => format!("{inside} of the program's own pid namespace"),
+        None => crash.pid.to_string(),
+    }
+}
+
 fn say(worker: &Worker) -> String {
-    let mut text = format!("worker {} {}", worker.id, worker.state);
+    let mut text = format!(
+        "worker {} {}",
+        called(worker.id, worker.id_inside),
+        worker.state
+    );
     if let Some(task) = &worker.task {
         text.push_str(&format!(" {task}"));
     }

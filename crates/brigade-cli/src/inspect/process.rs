@@ -20,7 +20,12 @@ pub(crate) struct Stat {
     /// In ticks: what it has used, itself and the kernel for it.
     pub(crate) cpu: u64,
     pub(crate) threads: u32,
+    /// A thread of the kernel, which has no memory of its own.
+    pub(crate) is_kernel: bool,
 }
+
+/// `PF_KTHREAD` of the kernel's, in the flags of a process.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 impl Stat {
     /// The name stands in parentheses, and may have parentheses, spaces and line feeds in it.
@@ -39,6 +44,7 @@ impl Stat {
             started: field(22)?,
             cpu: field(14)?.checked_add(field(15)?)?,
             threads: u32::try_from(field(20)?).ok()?,
+            is_kernel: field(9)? & KERNEL_THREAD != 0,
         })
     }
 
@@ -84,7 +90,7 @@ pub(crate) fn read(pid: u32, started: u64, users: &Users) -> Option<(ProcDir, Pr
         state: stat.state,
         started_ticks: stat.started,
         cpu_seconds: seconds(stat.cpu),
-        memory: memory(&dir, has_ended),
+        memory: memory(&dir, &stat),
         threads,
         descriptors: if has_ended {
             Seen::not(Hidden::Ended)
@@ -116,11 +122,7 @@ fn ended(pid: u32, stat: Stat) -> Process {
         state: State::Ended,
         started_ticks: stat.started,
         cpu_seconds: seconds(stat.cpu),
-        memory: Memory {
-            resident: Seen::not(Hidden::Ended),
-            private: Seen::not(Hidden::Ended),
-            shared: Seen::not(Hidden::Ended),
-        },
+        memory: Memory::not(Hidden::Ended),
         threads: Seen::not(Hidden::Ended),
         descriptors: Seen::not(Hidden::Ended),
         published: None,
@@ -182,14 +184,12 @@ pub(crate) fn resident(dir: &ProcDir) -> Result<u64, Hidden> {
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-pub(crate) fn memory(dir: &ProcDir, has_ended: bool) -> Memory {
-    if has_ended {
-        let gone = || Seen::not(Hidden::Ended);
-        return Memory {
-            resident: gone(),
-            private: gone(),
-            shared: gone(),
-        };
+pub(crate) fn memory(dir: &ProcDir, stat: &Stat) -> Memory {
+    if matches!(stat.state, State::Zombie | State::Ended) {
+        return Memory::not(Hidden::Ended);
+    }
+    if stat.is_kernel {
+        return Memory::not("none of its own, as a thread of the kernel");
     }
     let rollup = dir.text("smaps_rollup");
     let sum = |names: &[&str]| match &rollup {
@@ -260,6 +260,9 @@ mod tests {
         assert_eq!(stat.state, State::Sleeping);
         assert_eq!((stat.parent, stat.started), (7, 991));
         assert_eq!((stat.cpu, stat.threads), (42, 3));
+        assert!(!stat.is_kernel);
+        let kernel = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0 0";
+        assert!(Stat::parse(kernel).unwrap().is_kernel);
     }
 
     #[test]

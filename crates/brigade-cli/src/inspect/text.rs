@@ -179,13 +179,7 @@ pub(super) fn facts(process: &Process) -> Vec<String> {
         process.state.word(),
         process.cpu_seconds
     ));
-    let memory = &process.memory;
-    lines.push(format!(
-        "memory: {} private, {} shared, {} resident",
-        memory.private.say(|&bytes| size(bytes)),
-        memory.shared.say(|&bytes| size(bytes)),
-        memory.resident.say(|&bytes| size(bytes))
-    ));
+    lines.push(format!("memory: {}", process.memory.words()));
     let descriptors = process.descriptors.say(|all| by_kind(all));
     lines.push(format!("descriptors: {descriptors}"));
     lines

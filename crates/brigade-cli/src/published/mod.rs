@@ -2,15 +2,18 @@
 //! memory. It may be any program's, with anything in it.
 //!
 //! - reader: the memory, and how the program is asked for a new text
+//! - numbers: the processes of a program that is in a pid namespace of its own
 //! - this file: the text
 
+pub(crate) mod numbers;
 mod reader;
 
 use serde::{Deserialize, Serialize};
 
 use crate::inspect::escape::visible;
 
-pub(crate) use reader::{Reader, number_inside};
+pub(crate) use numbers::{Namespace, Numbers, called};
+pub(crate) use reader::Reader;
 
 /// Of these there are no more, whatever the text says.
 const MOST_POOLS: usize = 64;
@@ -26,7 +29,14 @@ pub(crate) struct Published {
     /// The version of the library.
     pub(crate) brigade: String,
     pub(crate) pools: Vec<Pool>,
+    pub(crate) fork_servers: Vec<u32>,
+    /// Tasks that have a process of their own.
+    pub(crate) spawned: Vec<Spawned>,
+    pub(crate) spawned_left_out: u64,
     pub(crate) crashes: Vec<Crash>,
+    /// What processes have written to stderr last.
+    pub(crate) stderr: Vec<Written>,
+    pub(crate) stderr_left_out: u64,
     /// Pools and crashes for which there was no room.
     pub(crate) left_out: u64,
     /// The program did not answer: this is what it wrote before.
@@ -77,8 +87,11 @@ pub(crate) struct Stats {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Worker {
-    /// The worker's process, or its thread; 0 if it has none yet.
+    /// The worker's process, or its thread; 0 if it has none yet, or none that is seen here.
     pub(crate) id: u32,
+    /// What the program calls it, where the program is in a pid namespace of its own.
+    #[serde(skip_deserializing)]
+    pub(crate) id_inside: Option<u32>,
     pub(crate) state: String,
     pub(crate) task: Option<String>,
     pub(crate) for_ns: Option<u64>,
@@ -89,20 +102,74 @@ pub(crate) struct Worker {
 #[serde(default)]
 pub(crate) struct Crash {
     pub(crate) pool: u64,
+    /// 0: its number here is not known.
     pub(crate) pid: u32,
+    #[serde(skip_deserializing)]
+    pub(crate) pid_inside: Option<u32>,
     pub(crate) cause: String,
     pub(crate) task: String,
     pub(crate) unix_ms: u64,
     pub(crate) stderr: String,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Spawned {
+    pub(crate) id: u32,
+    #[serde(skip_deserializing)]
+    pub(crate) id_inside: Option<u32>,
+    pub(crate) task: String,
+    pub(crate) for_ns: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Written {
+    pub(crate) id: u32,
+    #[serde(skip_deserializing)]
+    pub(crate) id_inside: Option<u32>,
+    pub(crate) text: String,
+}
+
 impl Published {
+    /// Its fork servers, those of its pools among them.
+    pub(crate) fn servers(&self) -> Vec<u32> {
+        let of_pools = self.pools.iter().filter_map(|pool| pool.fork_server);
+        let mut servers: Vec<u32> = of_pools.chain(self.fork_servers.iter().copied()).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
+    }
+
+    /// What this process has written to stderr last.
+    pub(crate) fn stderr_of(&self, pid: u32) -> Option<&str> {
+        let mut all = self.stderr.iter();
+        let written = all.find(|written| written.id == pid && pid != 0)?;
+        Some(&written.text)
+    }
+
+    /// Whether each of its workers is in this, beside those that were given nothing yet.
+    pub(crate) fn has_all(&self) -> bool {
+        let left_out = self.left_out + self.spawned_left_out;
+        let mut pools = self.pools.iter();
+        !self.is_stale && left_out == 0 && pools.all(|pool| pool.left_out == 0)
+    }
+
     /// Reads the text, and makes it harmless.
     fn parse(text: &[u8]) -> Result<Published, String> {
         let mut published: Published = serde_json::from_slice(text)
             .map_err(|error| format!("what it publishes is not as expected: {error}"))?;
         published.pools.truncate(MOST_POOLS);
         published.crashes.truncate(MOST_CRASHES);
+        published.fork_servers.truncate(MOST_POOLS);
+        published.spawned.truncate(MOST_WORKERS);
+        published.stderr.truncate(MOST_WORKERS);
+        for task in &mut published.spawned {
+            tame(&mut task.task);
+        }
+        for written in &mut published.stderr {
+            tame_lines(&mut written.text);
+        }
         tame(&mut published.brigade);
         for pool in &mut published.pools {
             pool.list.truncate(MOST_WORKERS);
@@ -116,9 +183,7 @@ impl Published {
         for crash in &mut published.crashes {
             tame(&mut crash.cause);
             tame(&mut crash.task);
-            // Lines stay lines.
-            let lines = crash.stderr.lines().map(visible);
-            crash.stderr = lines.collect::<Vec<_>>().join("\n");
+            tame_lines(&mut crash.stderr);
         }
         Ok(published)
     }
@@ -130,6 +195,15 @@ fn tame(text: &mut String) {
         .find(|&at| text.is_char_boundary(at));
     text.truncate(end.unwrap_or(0));
     *text = visible(text);
+}
+
+/// Lines stay lines, and it is the last of them that count.
+fn tame_lines(text: &mut String) {
+    let begin = text.len().saturating_sub(MOST_TEXT);
+    let begin = (begin..=text.len()).find(|&at| text.is_char_boundary(at));
+    text.drain(..begin.unwrap_or(0));
+    let lines = text.lines().map(visible);
+    *text = lines.collect::<Vec<_>>().join("\n");
 }
 
 impl Pool {

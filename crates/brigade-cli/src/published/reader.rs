@@ -15,6 +15,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::futex::{self, Flags};
 
 use super::Published;
+use super::numbers::number_inside;
 use crate::inspect::proc_dir::{Hidden, ProcDir};
 
 const TARGET: &[u8] = b"/memfd:brigade-published (deleted)";
@@ -181,14 +182,6 @@ impl Drop for Reader {
         // SAFETY: exactly what `of` has mapped, and references into it borrow from `self`.
         let _ = unsafe { munmap(self.at.as_ptr().cast(), TEXT_AT) };
     }
-}
-
-/// A process's number as it sees itself: in a namespace of its own it is another.
-pub(crate) fn number_inside(dir: &ProcDir) -> Result<u32, Hidden> {
-    let status = dir.text("status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let last = line.and_then(|line| line.split_ascii_whitespace().last()?.parse().ok());
-    last.ok_or_else(|| Hidden::Other("/proc/PID/status has no NSpid".into()))
 }
 
 #[cfg(test)]

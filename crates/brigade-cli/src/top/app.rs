@@ -72,8 +72,8 @@ pub(super) struct Programs {
 pub(super) struct Shown {
     pub(super) watched: Watched,
     pub(super) sample: Sample,
-    /// Of a row: its id, and the process that it is a thread of.
-    pub(super) selected: Option<(u32, Option<u32>)>,
+    /// Of a row: its id, which of those without one, and the process that it is a thread of.
+    pub(super) selected: Option<(u32, usize, Option<u32>)>,
     pub(super) details: Option<Details>,
     /// There is another page to go back to.
     pub(super) came_from_list: bool,
@@ -195,6 +195,11 @@ impl App {
     }
 }
 
+/// What makes a row the same one at the next look.
+fn key(row: &Row) -> (u32, usize, Option<u32>) {
+    (row.id, row.nth, row.thread_of)
+}
+
 fn shown(pid: u32, came_from_list: bool) -> Page {
     Page::Program(Box::new(Shown {
         watched: Watched::new(pid),
@@ -249,12 +254,12 @@ impl Shown {
     /// Where the selected row is; if it is gone, the first.
     pub(super) fn index(&self) -> usize {
         let rows = self.sample.rows.iter();
-        let mut rows = rows.map(|row| Some((row.id, row.thread_of)));
+        let mut rows = rows.map(|row| Some(key(row)));
         rows.position(|row| row == self.selected).unwrap_or(0)
     }
 
     fn select(&mut self, at: usize) {
-        self.selected = self.sample.rows.get(at).map(|row| (row.id, row.thread_of));
+        self.selected = self.sample.rows.get(at).map(key);
     }
 
     fn sort(&mut self, order: Order) {

@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::inspect::look;
-use crate::inspect::picture::{Memory, Seen, State};
+use crate::inspect::picture::{Memory, State};
 use crate::inspect::proc_dir::{Hidden, ProcDir};
 use crate::inspect::process::{self, Stat};
-use crate::published::{Pool, Published, Reader, Worker, number_inside};
+use crate::published::{Namespace, Numbers, Pool, Published, Reader, Spawned, Worker, called};
 
 /// The name of the process from which workers are forked.
 const FORK_SERVER: &str = "brigade-server";
+/// That of workers, which a program may change.
+const WORKER: &str = "brigade-worker";
 /// How long the program may take to answer: the next look comes soon.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Children of others than fork servers are looked for once in this many times.
@@ -26,12 +28,18 @@ pub(super) struct Watched {
     known: BTreeMap<u32, Known>,
     threads: BTreeMap<u32, (u64, Instant)>,
     looks: u32,
+    /// Where the program is in a pid namespace of its own; `None`: it was not looked for yet.
+    namespace: Option<Option<Namespace>>,
+    /// Its fork servers, by what it calls them.
+    servers: Numbers,
 }
 
 /// A process, from one look to the next.
 #[derive(Debug)]
 struct Known {
     dir: ProcDir,
+    /// What the program calls it, where that may be another number.
+    inside: Option<u32>,
     children: Vec<u32>,
     /// Ticks that it had used, and when.
     cpu: Option<(u64, Instant)>,
@@ -51,6 +59,8 @@ pub(super) struct Sample {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub(super) id: u32,
+    /// Which of those whose process is not seen: they have the id 0.
+    pub(super) nth: usize,
     /// The process that it is a thread of.
     pub(super) thread_of: Option<u32>,
     pub(super) role: Role,
@@ -69,9 +79,13 @@ pub(super) enum Role {
     Program,
     /// Of this pool.
     Worker(u64),
+    /// It has one task, and ends with it.
+    Task,
     ForkServer,
-    /// A worker of no pool.
+    /// A worker with no task yet.
     Spare,
+    /// A worker: of what is not told.
+    SomeWorker,
     Child,
 }
 
@@ -94,6 +108,8 @@ impl Watched {
             known: BTreeMap::new(),
             threads: BTreeMap::new(),
             looks: 0,
+            namespace: None,
+            servers: Numbers::new(),
         }
     }
 
@@ -104,27 +120,24 @@ impl Watched {
         let Some(program) = self.one(self.pid, true) else {
             return Err(format!("process {} has ended", self.pid));
         };
-        let published = self.published();
+        let mut published = self.published();
         let mut sample = Sample {
             pid: self.pid,
             name: program.name.clone(),
             ..Sample::default()
         };
-        let pools: Vec<Pool> = match &published {
-            Some(Ok(published)) => published.pools.clone(),
-            _ => Vec::new(),
-        };
         found.insert(self.pid, program);
         let mut next = vec![self.pid];
-        for server in pools.iter().filter_map(|pool| pool.fork_server) {
-            let server = self.outside(server);
-            if let Some(stat) = server.and_then(|pid| self.one(pid, true))
+        let servers = match &published {
+            Some(Ok(published)) => self.servers(published.servers()),
+            _ => Vec::new(),
+        };
+        for pid in servers {
+            if let Some(stat) = self.one(pid, true)
                 && stat.name == FORK_SERVER
+                && found.insert(pid, stat).is_none()
             {
-                let pid = server.unwrap_or_default();
-                if found.insert(pid, stat).is_none() {
-                    next.push(pid);
-                }
+                next.push(pid);
             }
         }
         let mut order = Vec::new();
@@ -141,8 +154,15 @@ impl Watched {
             }
         }
         self.known.retain(|pid, _| found.contains_key(pid));
+        if let (Some(Ok(published)), Some(Some(namespace))) = (&mut published, &self.namespace) {
+            let known = self.known.iter();
+            let processes = known.filter_map(|(&pid, known)| Some((known.inside?, pid)));
+            let program = self.known.get(&self.pid);
+            let threads = program.map(|program| namespace.threads(&program.dir));
+            published.renumber(&processes.collect(), &threads.unwrap_or_default());
+        }
         sample.published = published;
-        self.rows(&mut sample, &order, &found, &pools);
+        self.rows(&mut sample, &order, &found);
         Ok(sample)
     }
 
@@ -165,11 +185,19 @@ impl Watched {
         let is_new = before.is_none();
         let mut known = match before {
             Some(known) => known,
-            None => Known {
-                dir: ProcDir::open(pid).ok()?,
-                children: Vec::new(),
-                cpu: None,
-            },
+            None => {
+                let dir = ProcDir::open(pid).ok()?;
+                let namespace = self.namespace.get_or_insert_with(|| {
+                    // The first that is looked at is the program.
+                    Namespace::of(&dir).ok().flatten()
+                });
+                Known {
+                    inside: namespace.as_ref().and_then(|all| all.number_of(&dir)),
+                    dir,
+                    children: Vec::new(),
+                    cpu: None,
+                }
+            }
         };
         let stat = Stat::read(&known.dir, "stat").ok()?;
         if is_parent || is_new || self.looks.is_multiple_of(CHILDREN_EACH) {
@@ -179,29 +207,35 @@ impl Watched {
         Some(stat)
     }
 
-    /// What the program calls this process, if it is in a namespace of its own.
-    fn outside(&self, inside: u32) -> Option<u32> {
-        let program = self.known.get(&self.pid)?;
-        if number_inside(&program.dir) == Ok(self.pid) {
-            return Some(inside);
+    /// The fork servers that the program calls by these numbers.
+    fn servers(&mut self, named: Vec<u32>) -> Vec<u32> {
+        let Some(Some(namespace)) = &self.namespace else {
+            return named;
+        };
+        // They descend from another process than the program: all there are have to be asked.
+        let is_new = |number: &u32| !self.servers.contains_key(number);
+        if named.iter().any(is_new) && self.looks % CHILDREN_EACH == 1 {
+            self.servers = namespace.find(FORK_SERVER, &named);
         }
-        // Its fork servers cannot be told from here; workers are found below them.
-        None
+        let known = named.iter().filter_map(|number| self.servers.get(number));
+        known.copied().collect()
     }
 
-    fn rows(
-        &mut self,
-        sample: &mut Sample,
-        order: &[u32],
-        found: &BTreeMap<u32, Stat>,
-        pools: &[Pool],
-    ) {
+    fn rows(&mut self, sample: &mut Sample, order: &[u32], found: &BTreeMap<u32, Stat>) {
+        let published = match &sample.published {
+            Some(Ok(published)) => published.clone(),
+            _ => Published::default(),
+        };
+        let pools = &published.pools;
+        let has_all = matches!(&sample.published, Some(Ok(published)) if published.has_all());
         let mut workers: BTreeMap<u32, (&Pool, &Worker)> = BTreeMap::new();
         for pool in pools {
             for worker in pool.list.iter().filter(|worker| worker.id != 0) {
                 workers.insert(worker.id, (pool, worker));
             }
         }
+        let tasks = published.spawned.iter().map(|task| (task.id, task));
+        let tasks: BTreeMap<u32, &Spawned> = tasks.filter(|(id, _)| *id != 0).collect();
         for &pid in order {
             let Some(stat) = found.get(&pid) else {
                 continue;
@@ -211,12 +245,16 @@ impl Watched {
             let role = match worker {
                 _ if pid == self.pid => Role::Program,
                 Some((pool, _)) => Role::Worker(pool.number),
+                None if tasks.contains_key(&pid) => Role::Task,
                 None if stat.name == FORK_SERVER => Role::ForkServer,
-                None if stat.name == "brigade-worker" => Role::Spare,
+                None if stat.name == WORKER && has_all => Role::Spare,
+                None if stat.name == WORKER => Role::SomeWorker,
                 None => Role::Child,
             };
+            let task = tasks.get(&pid).filter(|_| matches!(role, Role::Task));
             sample.rows.push(Row {
                 id: pid,
+                nth: 0,
                 thread_of: None,
                 role,
                 name: stat.name.clone(),
@@ -225,33 +263,19 @@ impl Watched {
                     .to_owned(),
                 cpu,
                 resident,
-                task: worker.and_then(|(_, worker)| worker.task.clone()),
-                for_ns: worker.and_then(|(_, worker)| worker.for_ns),
+                task: worker
+                    .and_then(|(_, worker)| worker.task.clone())
+                    .or(task.map(|task| task.task.clone())),
+                for_ns: worker
+                    .and_then(|(_, worker)| worker.for_ns)
+                    .or(task.map(|task| task.for_ns)),
                 ahead: worker.map_or(0, |(_, worker)| worker.ahead),
             });
             if pid == self.pid {
                 self.thread_rows(sample, pools);
             }
         }
-        // Workers that are being started have no process yet.
-        let missing = pools.iter().flat_map(|pool| {
-            let starting = pool.list.iter().filter(|worker| worker.id == 0);
-            starting.map(move |worker| (pool, worker))
-        });
-        for (pool, worker) in missing {
-            sample.rows.push(Row {
-                id: 0,
-                thread_of: None,
-                role: Role::Worker(pool.number),
-                name: String::new(),
-                state: worker.state.clone(),
-                cpu: None,
-                resident: None,
-                task: None,
-                for_ns: None,
-                ahead: worker.ahead,
-            });
-        }
+        sample.rows.extend(unseen(&published));
         let order = |row: &Row| (row.role, row.thread_of.is_some());
         sample.rows.sort_by_key(order);
     }
@@ -275,6 +299,7 @@ impl Watched {
                 let before = self.threads.insert(worker.id, (stat.cpu, now));
                 sample.rows.push(Row {
                     id: worker.id,
+                    nth: 0,
                     thread_of: Some(self.pid),
                     role: Role::Worker(pool.number),
                     name: stat.name,
@@ -298,6 +323,7 @@ impl Watched {
         let cpu = percent(known.cpu.replace((stat.cpu, now)), stat.cpu, now);
         let resident = match stat.state {
             State::Zombie => None,
+            _ if stat.is_kernel => None,
             _ => process::resident(&known.dir).ok(),
         };
         (cpu, resident)
@@ -321,13 +347,22 @@ impl Watched {
                     });
                     stats.collect::<Vec<_>>()
                 });
-                (Some(process::memory(&known.dir, false)), threads)
+                let stat = Stat::read(&known.dir, "stat");
+                let memory = match stat {
+                    Ok(stat) => process::memory(&known.dir, &stat),
+                    Err(why) => Memory::not(why),
+                };
+                (Some(memory), threads)
             }
         };
         let threads = threads.unwrap_or_default();
         let waits = threads.iter().take(THREADS).map(|(tid, stat)| {
             let name = format!("{tid} {}", stat.name);
-            (name, super::waits::say(&known.dir, *tid))
+            let waits = match stat.state {
+                State::Zombie => "has ended, and its parent has not collected it".into(),
+                _ => super::waits::say(&known.dir, *tid),
+            };
+            (name, waits)
         });
         Some(Details {
             id: row.id,
@@ -341,15 +376,48 @@ impl Watched {
 impl Details {
     /// `1.2 MiB private, 3.4 MiB shared`.
     pub(super) fn memory_text(&self) -> Option<String> {
-        let say = |seen: &Seen<u64>| seen.say(|&bytes| crate::inspect::text::size(bytes));
         let memory = self.memory.as_ref()?;
-        Some(format!(
-            "memory: {} private, {} shared, {} resident",
-            say(&memory.private),
-            say(&memory.shared),
-            say(&memory.resident)
-        ))
+        Some(format!("memory: {}", memory.words()))
     }
+}
+
+/// Workers that have no process yet, or one that is not seen from here.
+fn unseen(published: &Published) -> Vec<Row> {
+    let row = |role, id_inside, state: &str| Row {
+        id: 0,
+        nth: 0,
+        thread_of: None,
+        role,
+        name: called(0, id_inside),
+        state: state.to_owned(),
+        cpu: None,
+        resident: None,
+        task: None,
+        for_ns: None,
+        ahead: 0,
+    };
+    let mut rows = Vec::new();
+    for pool in &published.pools {
+        for worker in pool.list.iter().filter(|worker| worker.id == 0) {
+            rows.push(Row {
+                task: worker.task.clone(),
+                for_ns: worker.for_ns,
+                ahead: worker.ahead,
+                ..row(Role::Worker(pool.number), worker.id_inside, &worker.state)
+            });
+        }
+    }
+    for task in published.spawned.iter().filter(|task| task.id == 0) {
+        rows.push(Row {
+            task: Some(task.task.clone()),
+            for_ns: Some(task.for_ns),
+            ..row(Role::Task, task.id_inside, "not seen")
+        });
+    }
+    for (nth, row) in rows.iter_mut().enumerate() {
+        row.nth = nth;
+    }
+    rows
 }
 
 fn percent(before: Option<(u64, Instant)>, cpu: u64, now: Instant) -> Option<f64> {

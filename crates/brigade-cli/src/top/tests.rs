@@ -7,12 +7,13 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::app::{App, Next, Order, Page};
 use super::sample::{Role, Row, Sample};
 use super::view;
-use crate::published::{Crash, Pool, Published, Stats};
+use crate::published::{Crash, Pool, Published, Stats, Written};
 use crate::terminal::Paint;
 
 fn row(id: u32, role: Role, cpu: f64) -> Row {
     Row {
         id,
+        nth: 0,
         thread_of: None,
         role,
         name: format!("name{id}"),
@@ -146,6 +147,60 @@ fn the_selected_row_stays_selected_and_is_on_the_screen() {
     key(&mut app, KeyCode::Up);
     key(&mut app, KeyCode::Down);
     assert!(screen(&app, 80, 24, PLAIN).contains("> 98"));
+}
+
+#[test]
+fn workers_without_a_process_are_passed_one_by_one() {
+    let mut rows = vec![row(7, Role::Program, 0.0), row(9, Role::ForkServer, 0.0)];
+    rows.extend((0..2).map(|nth| Row {
+        nth,
+        state: "starting".into(),
+        ..row(0, Role::Worker(1), 0.0)
+    }));
+    let mut app = app(rows);
+    for expected in [1, 2, 3, 3] {
+        key(&mut app, KeyCode::Down);
+        let Page::Program(shown) = &app.page else {
+            unreachable!("a program is shown");
+        };
+        assert_eq!(shown.index(), expected);
+    }
+}
+
+#[test]
+fn the_last_lines_of_the_selected_worker_are_shown() {
+    let rows = vec![row(7, Role::Program, 0.0), row(8, Role::Worker(1), 1.0)];
+    let mut app = app(rows);
+    let Page::Program(shown) = &mut app.page else {
+        unreachable!("a program is shown");
+    };
+    let Some(Ok(published)) = &mut shown.sample.published else {
+        unreachable!("it publishes");
+    };
+    let lines: Vec<String> = (1..=9).map(|line| format!("line {line}")).collect();
+    published.stderr = vec![Written {
+        id: 8,
+        text: lines.join("\n"),
+        ..Written::default()
+    }];
+    let of_program = screen(&app, 80, 40, PLAIN);
+    assert!(!of_program.contains("stderr: line"), "{of_program}");
+    key(&mut app, KeyCode::Down);
+    let text = screen(&app, 80, 40, PLAIN);
+    assert!(
+        !text.contains("stderr: line 5") && text.contains("stderr: line 6"),
+        "{text}"
+    );
+    assert!(text.contains("stderr: line 9"), "{text}");
+    let Page::Program(shown) = &mut app.page else {
+        unreachable!("a program is shown");
+    };
+    let Some(Ok(published)) = &mut shown.sample.published else {
+        unreachable!("it publishes");
+    };
+    published.stderr.clear();
+    published.stderr_left_out = 1;
+    assert!(screen(&app, 80, 40, PLAIN).contains("stderr: there was no room for it"));
 }
 
 #[test]

@@ -11,13 +11,15 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Table, 
 use super::app::{App, Page, Programs, Shown};
 use super::programs::hidden;
 use super::sample::{Role, Row};
-use crate::inspect::pools::counts;
+use crate::inspect::pools::{counts, died};
 use crate::inspect::text::size;
 use crate::published::{Crash, Published, age};
 use crate::terminal::Paint;
 
 /// Pools that have a line each.
 const POOLS: usize = 4;
+/// Lines of stderr of the selected worker.
+const STDERR: usize = 4;
 
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, paint: Paint) {
     let [body, last] = rows(frame.area(), [Constraint::Min(0), Constraint::Length(1)]);
@@ -88,7 +90,7 @@ fn draw_program(frame: &mut Frame<'_>, area: Rect, shown: &Shown, paint: Paint) 
     let left = area.height.saturating_sub(head_height);
     let detail_height = (detail.len() as u16 + 1)
         .min(left.saturating_sub(6))
-        .min(12);
+        .min(14);
     let [top, middle, bottom] = rows(
         area,
         [
@@ -100,7 +102,10 @@ fn draw_program(frame: &mut Frame<'_>, area: Rect, shown: &Shown, paint: Paint) 
     frame.render_widget(Paragraph::new(head).wrap(Wrap { trim: false }), top);
     draw_table(frame, middle, shown, paint);
     let title = shown.sample.rows.get(shown.index());
-    let title = title.map_or_else(String::new, |row| format!(" {} {} ", row.id, row.name));
+    let title = title.map_or_else(String::new, |row| match row.id {
+        0 => format!(" process {} ", row.name),
+        id => format!(" {id} {} ", row.name),
+    });
     let block = Block::new().borders(Borders::TOP).title(title);
     frame.render_widget(Paragraph::new(detail).block(block), bottom);
 }
@@ -117,12 +122,14 @@ fn head(shown: &Shown, paint: Paint) -> Vec<Line<'static>> {
         .rows
         .iter()
         .filter(|row| row.thread_of.is_none() && row.id != 0);
+    let processes = match processes.count() {
+        1 => "1 process".to_owned(),
+        many => format!("{many} processes"),
+    };
     let mut lines = vec![Line::styled(
         format!(
-            "{} ({}): {} processes, CPU {cpu:.0} %",
-            sample.name,
-            sample.pid,
-            processes.count()
+            "{} ({}): {processes}, CPU {cpu:.0} %",
+            sample.name, sample.pid
         ),
         bold(),
     )];
@@ -196,6 +203,8 @@ fn table_row(row: &Row, paint: Paint) -> TableRow<'static> {
         Role::Program => "program".to_owned(),
         Role::Worker(pool) if row.thread_of.is_some() => format!("thread of {pool}"),
         Role::Worker(pool) => format!("worker of {pool}"),
+        Role::Task => "one task".to_owned(),
+        Role::SomeWorker => "worker".to_owned(),
         Role::ForkServer => "fork server".to_owned(),
         Role::Spare => "spare".to_owned(),
         Role::Child => "child".to_owned(),
@@ -252,12 +261,13 @@ fn detail(shown: &Shown) -> Vec<Line<'static>> {
             row.state
         )));
     }
-    if let Some(details) = shown
-        .details
-        .as_ref()
-        .filter(|details| details.id == row.id)
-    {
+    let details = shown.details.as_ref();
+    let details = details.filter(|details| details.id == row.id);
+    if let Some(details) = details {
         lines.extend(details.memory_text().map(Line::from));
+    }
+    lines.extend(stderr(shown, row));
+    if let Some(details) = details {
         for (thread, waits) in &details.waits {
             lines.push(Line::from(format!("~ {thread}: {waits}")));
         }
@@ -272,6 +282,31 @@ fn detail(shown: &Shown) -> Vec<Line<'static>> {
         lines.extend(crashes(published, row.role));
     }
     lines
+}
+
+/// What the selected worker has written last.
+fn stderr(shown: &Shown, row: &Row) -> Vec<Line<'static>> {
+    let Some(Ok(published)) = &shown.sample.published else {
+        return Vec::new();
+    };
+    let is_worker = matches!(row.role, Role::Worker(_) | Role::Task | Role::SomeWorker);
+    match published
+        .stderr_of(row.id)
+        .filter(|_| row.thread_of.is_none())
+    {
+        Some(text) => last_lines(text, STDERR)
+            .map(|line| Line::from(format!("stderr: {line}")))
+            .collect(),
+        None if is_worker && published.stderr_left_out > 0 => {
+            vec![Line::from("stderr: there was no room for it")]
+        }
+        None => Vec::new(),
+    }
+}
+
+fn last_lines(text: &str, most: usize) -> impl Iterator<Item = &str> {
+    let lines = text.lines().count();
+    text.lines().skip(lines.saturating_sub(most))
 }
 
 fn crashes(published: &Published, role: Role) -> Vec<Line<'static>> {
@@ -289,17 +324,11 @@ fn crashes(published: &Published, role: Role) -> Vec<Line<'static>> {
         let ago = age(ago.saturating_mul(1_000_000));
         lines.push(Line::from(format!(
             "{ago} ago {} died of {} with {}",
-            crash.pid, crash.cause, crash.task
+            died(crash),
+            crash.cause,
+            crash.task
         )));
-        for line in crash
-            .stderr
-            .lines()
-            .rev()
-            .take(2)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-        {
+        for line in last_lines(&crash.stderr, 2) {
             lines.push(Line::from(format!("    stderr: {line}")));
         }
     }

@@ -3,6 +3,7 @@
 
 mod ended;
 mod known;
+mod namespaces;
 mod permission;
 mod pools;
 mod program;

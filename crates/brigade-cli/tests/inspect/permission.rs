@@ -28,5 +28,5 @@ fn another_users_process_is_drawn_with_what_may_be_seen() {
     let text = inspect_as_nobody(&[&pid]);
     let text = String::from_utf8(text.stdout).expect("it is UTF-8");
     assert!(text.contains("descriptors: not permitted"), "{text}");
-    assert!(text.contains("memory: not permitted private"), "{text}");
+    assert!(text.contains("private and shared: not permitted"), "{text}");
 }

@@ -9,6 +9,7 @@ use super::program::{wait_and_then, wait_for_the_end};
 
 /// Runs until its sender is gone.
 fn hold(until: Receiver<u8>) {
+    eprintln!("first\nholding \x1b[2J");
     let _ = until.recv();
 }
 
@@ -47,6 +48,21 @@ pub(super) fn busy() {
     let pids: Vec<String> = pool.pids().iter().map(u32::to_string).collect();
     wait_for_the_end(&pids.join(" "));
     drop((tasks, pool));
+}
+
+/// A task with a process of its own.
+pub(super) fn spawned() {
+    brigade::init();
+    brigade::publish().expect("it is published");
+    let (sender, receiver) = channel::pipe::<u8>(1).expect("a channel");
+    let task = brigade::process::spawn(hold, receiver).expect("a process");
+    // One that has ended is shown no more.
+    let ended = brigade::process::spawn(add, 1).expect("a process");
+    let was = ended.pid().expect("a process");
+    assert_eq!(ended.join().expect("a result"), 2);
+    let is = task.pid().expect("a process");
+    wait_for_the_end(&format!("{is} {was}"));
+    drop((sender, task));
 }
 
 pub(super) fn crashed() {

@@ -27,7 +27,16 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn start(role: &str, more: &[(&str, String)]) -> Known {
-        let mut child = start(role, more);
+        Known::start_by(
+            Command::new(env::current_exe().expect("this program")),
+            role,
+            more,
+        )
+    }
+
+    /// As `start`, by a command that runs a program.
+    pub(crate) fn start_by(command: Command, role: &str, more: &[(&str, String)]) -> Known {
+        let mut child = start(command, role, more);
         let stdin = child.stdin.take();
         let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
         // What the test harness prints comes before it.
@@ -68,8 +77,7 @@ impl Drop for Known {
     }
 }
 
-fn start(role: &str, more: &[(&str, String)]) -> Child {
-    let mut command = Command::new(env::current_exe().expect("this program"));
+fn start(mut command: Command, role: &str, more: &[(&str, String)]) -> Child {
     command
         .args([
             "--exact",
@@ -99,6 +107,7 @@ fn in_a_role() {
         "threads" => threads(),
         "zombie" => zombie(),
         "busy" => pools::busy(),
+        "spawned" => pools::spawned(),
         "crashed" => pools::crashed(),
         "idle" => pools::idle(),
         "silent" => pools::silent(),

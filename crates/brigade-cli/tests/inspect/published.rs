@@ -1,5 +1,7 @@
 //! What programs publish of their pools is what is shown.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use super::program::Known;
@@ -11,6 +13,52 @@ fn published(pid: u32) -> Value {
 
 fn kind(kind: &str) -> [(&'static str, String); 1] {
     [("KIND", kind.to_owned())]
+}
+
+/// Looks again and again until it is there; a limit that only a hang exceeds.
+pub(crate) fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < limit, "it does not come");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_task_with_a_process_of_its_own_is_shown_as_what_it_is() {
+    let program = Known::start("spawned", &[]);
+    let published = published(program.pid());
+    let tasks = list(&published, "spawned");
+    assert_eq!(tasks.len(), 1, "{published:#}");
+    assert_eq!(tasks[0]["id"].to_string(), program.said[0]);
+    assert_eq!(tasks[0]["task"], "inspect::pools::hold");
+    assert!(tasks[0]["for_ns"].as_u64().expect("a time") > 0);
+    let servers = list(&published, "fork_servers");
+    let picture = picture(program.pid());
+    let server = servers[0].as_u64().expect("a pid") as u32;
+    assert_eq!(process(&picture, server)["name"], "brigade-server");
+    let text = inspect(&[&program.pid().to_string(), "--color", "never"]);
+    let text = String::from_utf8(text.stdout).expect("it is UTF-8");
+    let line = format!(
+        "process {} for one task: inspect::pools::hold for",
+        program.said[0]
+    );
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn what_a_worker_that_lives_has_written_last_is_shown() {
+    let program = Known::start("busy", &kind("process"));
+    eventually(|| {
+        let published = published(program.pid());
+        let written = list(&published, "stderr").first()?.clone();
+        assert_eq!(written["id"].to_string(), program.said[0]);
+        let text = written["text"].as_str().expect("a text");
+        (text == "first\nholding \\u{1b}[2J").then_some(())
+    });
 }
 
 #[test]

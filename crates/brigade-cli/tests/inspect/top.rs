@@ -174,9 +174,24 @@ fn a_running_pool_is_drawn_and_q_quits() {
         top.press("j");
         top.wait_for("running inspect::pools::hold for");
         top.wait_for("holder: in ");
+        if kind == "process" {
+            top.wait_for("stderr: holding \\u{1b}[2J");
+        }
         top.press("q");
         assert_eq!(top.end().code(), Some(0));
     }
+}
+
+#[test]
+fn a_task_with_a_process_of_its_own_is_drawn_as_what_it_is() {
+    let program = Known::start("spawned", &[]);
+    let mut top = Top::start(&[&program.pid().to_string()], 80, 24);
+    top.wait_for("one task");
+    top.press("j");
+    top.wait_for("inspect::pools::hold for");
+    top.wait_for("stderr: first");
+    top.press("q");
+    assert_eq!(top.end().code(), Some(0));
 }
 
 #[test]
