@@ -1,4 +1,4 @@
-//! Row 7: a worker comes to a bad end. What becomes of the program, and of the other workers?
+//! Row 7: a worker crashes. What becomes of the program, and of the other workers?
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -159,7 +159,7 @@ fn run(_: &Context<'_>) -> Result<Measured, Failure> {
     }
     Ok(Measured {
         done: format!(
-            "In a program made for it, one of three workers comes to each bad end. Seen from outside: what became of the \
+            "In a program made for it, one of three workers ends in each of these ways. Seen from outside: what became of the \
              program, what the library said of the worker, and whether the {OTHERS} others finished their task. The sandbox is \
              `Sandbox::deny_all()`, around the one that crashes."
         ),

@@ -67,9 +67,13 @@ impl Unit {
 
     /// The median, and the quartiles where they say anything: `4.21 µs` and `4.10–4.55`.
     pub(crate) fn parts(self, summary: &Summary) -> (String, Option<String>) {
-        let (size, _) = self.step(summary.median);
+        // Of a median of 0 the spread says what unit fits.
+        let (size, name) = match summary.median {
+            0.0 => self.step(summary.upper),
+            median => self.step(median),
+        };
         let [lower, upper] = [summary.lower, summary.upper].map(|value| digits(value / size));
-        let middle = self.one(summary.median);
+        let middle = join(&digits(summary.median / size), name);
         if summary.samples < 2 || (lower == upper && lower == digits(summary.median / size)) {
             (middle, None)
         } else {

@@ -112,7 +112,7 @@ fn communication(measured: &Measured) -> Vec<(Chart, &'static str)> {
         (
             Chart {
                 id: "chart-latency",
-                title: "Round trip of a message between two processes, by its size".to_owned(),
+                title: "Latency: the round trip of a message between two processes, by its size".to_owned(),
                 x: size(),
                 y: axis("time there and back", Unit::Nanoseconds, Scale::Log),
                 lines: by_transport(Unit::Nanoseconds),
@@ -123,7 +123,7 @@ fn communication(measured: &Measured) -> Vec<(Chart, &'static str)> {
         (
             Chart {
                 id: "chart-bandwidth",
-                title: "Bytes per second from one process to another, by the size of the message"
+                title: "Bandwidth: bytes per second from one process to another, by the size of the message"
                     .to_owned(),
                 x: size(),
                 y: axis("bytes per second", Unit::BytesPerSecond, Scale::Log),
