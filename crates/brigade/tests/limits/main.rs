@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use brigade::process::{self, Builder, Enforcement, Limit, limited_by};
@@ -142,28 +142,40 @@ fn memory_of_its_children_counts() {
     }
 }
 
-/// So many children, which have 20 MiB each, for so long.
+/// So many children, which have 20 MiB each, for so long. No shells: where a processor is emulated,
+/// one takes half a minute to have as much.
 fn have_children_hold((children, time): (usize, Duration)) -> bool {
-    let bytes = 20 * MIB;
-    let program = format!("x=$(head -c {bytes} /dev/zero | tr '\\0' x); echo; read y");
-    let start = |_| {
-        let shell = Command::new("/bin/sh")
-            .args(["-c", &program])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        shell.expect("a shell")
+    let pipe = || {
+        let (read, write) = rustix::pipe::pipe().expect("a pipe");
+        (fs::File::from(read), fs::File::from(write))
     };
-    let mut all: Vec<_> = (0..children).map(start).collect();
-    for child in &mut all {
-        let mut said = [0];
-        let stdout = child.stdout.as_mut().expect("a pipe");
-        stdout.read_exact(&mut said).expect("it has its memory");
+    let ((mut said, says), (told, tells)) = (pipe(), pipe());
+    let mut all = Vec::new();
+    for _ in 0..children {
+        // SAFETY: a worker has one thread that could hold a lock of the allocator.
+        match unsafe { libc::fork() } {
+            0 => {
+                drop(tells);
+                let held = std::hint::black_box(vec![1_u8; 20 * MIB as usize]);
+                let is_there = (&says).write_all(&held[..1]).is_ok();
+                let is_over = (&told).read(&mut [0]).is_ok();
+                // SAFETY: does not return.
+                unsafe { libc::_exit(i32::from(!(is_there && is_over))) }
+            }
+            -1 => return false,
+            child => all.push(child),
+        }
     }
+    drop(says);
+    let mut there = vec![0; children];
+    said.read_exact(&mut there).expect("each has its memory");
     std::thread::park_timeout(time);
-    all.iter_mut().all(|child| {
-        drop(child.stdin.take());
-        child.wait().is_ok()
+    drop(tells);
+    all.into_iter().all(|child| {
+        let mut status = -1;
+        // SAFETY: a child of this process that was not reaped; the status is written.
+        let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        reaped == child && status == 0
     })
 }
 
