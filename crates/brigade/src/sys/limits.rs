@@ -62,8 +62,8 @@ pub(super) fn advice(call: &str, errno: i32) -> Option<&'static str> {
         libc::ENFILE => "raise it (sysctl fs.file-max), or close some descriptors",
         libc::ETOOMANYREFS => "raise it (`ulimit -n`), or send fewer descriptors at a time",
         libc::EAGAIN if makes_tasks(call) => {
-            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`, `ulimit -l`), or start fewer \
-             threads and processes"
+            "raise what is too low (`ulimit -u`, pids.max, `ulimit -v`, `ulimit -l`, sysctl \
+             kernel.pid_max), or start fewer threads and processes"
         }
         libc::EAGAIN if call.starts_with("mmap") => {
             "raise it (`ulimit -l`), or lock less memory: mlockall(2) locks each new mapping"
@@ -113,7 +113,19 @@ fn tasks() -> Option<String> {
     // For stacks.
     let memory = soft(Resource::As).map(|n| format!("RLIMIT_AS is {n} bytes"));
     let memory = both(memory, locked());
-    both(both(user, group), memory).or_else(|| number("/proc/sys/kernel/threads-max"))
+    both(both(user, group), memory)
+        .or_else(|| tasks_of_system(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok()))
+}
+
+/// How many threads and processes all users may have: the lower of how many the kernel has room
+/// for, and how many numbers there are for them, in this pid namespace.
+fn tasks_of_system(number: impl Fn(&str) -> Option<u64>) -> Option<String> {
+    let all = ["/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max"];
+    let said = all
+        .into_iter()
+        .filter_map(|path| Some((number(path)?, path)));
+    let (lowest, path) = said.min()?;
+    Some(format!("{path} is {lowest}"))
 }
 
 /// How much memory may be locked, where that keeps a stack from being mapped: of a program that has
@@ -165,4 +177,27 @@ pub(crate) fn memory_and_swap() -> Option<u64> {
     }
     let units = machine.totalram.saturating_add(machine.totalswap);
     Some(units.saturating_mul(machine.mem_unit.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_systems_limits_the_lower_is_named() {
+        let of = |threads, pids| {
+            tasks_of_system(|path| match path.ends_with("pid_max") {
+                true => pids,
+                false => threads,
+            })
+        };
+        let [threads, pids] = ["threads-max", "pid_max"].map(|name| {
+            let named = format!("/proc/sys/kernel/{name} is 400");
+            move |said: Option<String>| assert_eq!(said.as_ref(), Some(&named))
+        });
+        pids(of(Some(192_730), Some(400)));
+        threads(of(Some(400), Some(32_768)));
+        threads(of(Some(400), None));
+        assert_eq!(of(None, None), None);
+    }
 }

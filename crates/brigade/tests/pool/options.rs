@@ -174,6 +174,18 @@ fn a_process_is_as_its_builder_says() {
     });
 }
 
+/// However short it is, and however much else the machine has to do.
+#[test]
+fn a_time_for_tasks_is_none_for_the_start_of_workers() {
+    both(|kind| {
+        for _ in 0..5 {
+            let brief = Pool::builder(kind).workers(2);
+            let brief = brief.timeout(Duration::from_nanos(1)).build();
+            assert_eq!(brief.expect("a pool").stats().workers, 2);
+        }
+    });
+}
+
 #[test]
 fn workers_have_the_pools_name() {
     fn name(_: u32) -> String {

@@ -294,7 +294,28 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the tasks whose time was over when the listener `woke`, and workers that take as long
+    fn end_starts_that_take_too_long(&mut self, woke: Instant, ctx: &mut Ctx<'_>) {
+        let Some(limit) = self.options.time_to_get_ready() else {
+            return;
+        };
+        for i in self.workers.indices() {
+            let slot = &self.workers[i];
+            if slot.status == SlotStatus::Starting
+                && woke.saturating_duration_since(slot.last_progress) >= limit
+            {
+                let what = if self.options.initializer.is_some() {
+                    "its initializer"
+                } else {
+                    "its preparation"
+                };
+                let why = format!("a worker was not ready: {what} took longer than {limit:?}");
+                self.clear_slot(i, ctx.now);
+                self.on_start_failure(i, StartFailure::spawn_failed(why), ctx);
+            }
+        }
+    }
+
+    /// Ends the tasks whose time was over when the listener `woke`, and workers that take too long
     /// to get ready. As of then, so that a stop of this program in the middle of this counts for no
     /// task.
     pub(super) fn enforce_timeouts(&mut self, woke: Instant, ctx: &mut Ctx<'_>) {
@@ -302,24 +323,7 @@ impl Dispatcher {
         if of_pool.is_none() && self.own_times.shortest_timeout().is_none() {
             return;
         }
-        for i in self.workers.indices() {
-            let Some(timeout) = of_pool else {
-                break;
-            };
-            let slot = &self.workers[i];
-            if slot.status == SlotStatus::Starting
-                && woke.saturating_duration_since(slot.last_progress) >= timeout
-            {
-                let what = if self.options.initializer.is_some() {
-                    "its initializer"
-                } else {
-                    "its preparation"
-                };
-                let why = format!("a worker was not ready: {what} took longer than {timeout:?}");
-                self.clear_slot(i, ctx.now);
-                self.on_start_failure(i, StartFailure::spawn_failed(why), ctx);
-            }
-        }
+        self.end_starts_that_take_too_long(woke, ctx);
         let mut taken = false;
         for at in (0..self.workers.busy().len()).rev() {
             let Some(&i) = self.workers.busy().get(at) else {

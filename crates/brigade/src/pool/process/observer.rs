@@ -114,13 +114,13 @@ impl Dispatcher {
             sooner(Instant::now() + CHECK_STARTED);
         }
         if !self.workers.is_complete() {
-            if let Some(timeout) = self.options.timeout {
+            if let Some(limit) = self.options.time_to_get_ready() {
                 for slot in self
                     .workers
                     .iter()
                     .filter(|s| s.status == SlotStatus::Starting)
                 {
-                    sooner(slot.last_progress + timeout);
+                    sooner(slot.last_progress + limit);
                 }
             }
             // While the fork server has to tell something it is watched.

@@ -102,6 +102,28 @@ impl Respawn {
     }
 }
 
+/// The most that a worker takes to get ready by what is the library's own. Only a hang, or a stop,
+/// takes longer, however little of a processor there is for it.
+const OWN_START: Duration = Duration::from_secs(10);
+
+impl Options {
+    /// How long a worker may take to get ready: as long as a task where it runs what is the
+    /// program's, an initializer or the load of a state. Elsewhere a time that is for tasks says
+    /// nothing of it. `None`: tasks may take as long as they want, too.
+    pub(super) fn time_to_get_ready(&self) -> Option<Duration> {
+        let timeout = self.timeout?;
+        let is_programs = self.initializer.is_some()
+            || self.state.is_some()
+            || ProgramInit::get().is_some()
+            || !matches!(self.process.named_program(), Ok(None));
+        Some(if is_programs {
+            timeout
+        } else {
+            timeout.max(OWN_START)
+        })
+    }
+}
+
 /// Why there is no worker.
 pub(super) enum StartFailure {
     Died(Box<Evidence>, Arc<Symbols>),
