@@ -1,9 +1,12 @@
 //! What a process has from the one that starts it, and keeps over the exec: signals, descriptors,
-//! attributes of its thread.
+//! attributes of its thread, capabilities.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
+
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// All signals are blocked.
 pub(crate) fn block_signals() -> io::Result<()> {
@@ -84,6 +87,69 @@ pub(crate) fn real_time() -> io::Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: reads the parameter.
     succeeded(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const lowest) })
+}
+
+/// What is written to stderr has no reader, and the signal that tells so ends a program.
+pub(crate) fn stderr_without_reader() -> io::Result<()> {
+    let (_, write) = rustix::pipe::pipe()?;
+    rustix::stdio::dup2_stderr(&write)?;
+    // SAFETY: no code is called.
+    match unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// What a container engine leaves to a container's root, if it is not told otherwise.
+pub(crate) const OF_CONTAINERS: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::AUDIT_WRITE)
+    .union(CapabilitySet::SETFCAP);
+
+/// Neither this process nor any that it starts has more than these: capabilities(7).
+pub(crate) fn no_capabilities_but(these: CapabilitySet) -> io::Result<()> {
+    for bit in 0..u64::BITS {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        if these.contains(one) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(one) {
+            // The kernel has no more of them.
+            Err(Errno::INVAL) => break,
+            other => other?,
+        }
+    }
+    let left = CapabilitySets {
+        effective: these,
+        permitted: these,
+        inheritable: CapabilitySet::empty(),
+    };
+    Ok(rustix::thread::set_capabilities(None, left)?)
+}
+
+/// One that an ordinary user keeps over the exec, as a service manager gives it.
+pub(crate) fn ambient_capability(one: CapabilitySet, user: u32) -> io::Result<()> {
+    rustix::thread::set_keep_capabilities(true)?;
+    crate::place::become_user(user)?;
+    let all = CapabilitySets {
+        effective: one,
+        permitted: one,
+        inheritable: one,
+    };
+    rustix::thread::set_capabilities(None, all)?;
+    Ok(rustix::thread::configure_capability_in_ambient_set(
+        one, true,
+    )?)
 }
 
 fn succeeded(result: libc::c_int) -> io::Result<()> {

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,6 @@ impl Start {
     /// Starts a file that is open: its path is what it is called only. Signals stay as they are:
     /// `Command` would unblock all of them.
     fn exec_file(self, file: &fs::File) -> io::Error {
-        use std::os::fd::AsRawFd;
         let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
         let name = self.name.unwrap_or(self.program.into());
         let argv: Vec<CString> = std::iter::once(text(name.as_bytes()))
@@ -172,6 +172,22 @@ pub(crate) fn one_mapped_user() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
+/// The same, in a user and a pid namespace that are so many levels deep.
+pub(crate) fn nested_namespaces(levels: usize) -> io::Result<()> {
+    for _ in 0..levels {
+        one_mapped_user()?;
+        unshare(libc::CLONE_NEWPID)?;
+        go_on_in_a_child()?;
+    }
+    Ok(())
+}
+
+/// Devices below this directory cannot be opened.
+pub(crate) fn without_devices(at: &str) -> io::Result<()> {
+    let flags = MountFlags::BIND | MountFlags::NODEV;
+    Ok(rustix::mount::mount_remount(at, flags, c"")?)
+}
+
 /// What is mounted there can only be read.
 pub(crate) fn remount_read_only(at: &str) -> io::Result<()> {
     let flags = MountFlags::BIND | MountFlags::RDONLY;
@@ -269,6 +285,47 @@ pub(crate) fn overlay(start: &mut Start) -> io::Result<()> {
     Ok(())
 }
 
+/// The program in a memory file, which has no path and no other reader.
+pub(crate) fn in_memory(start: &mut Start) -> io::Result<()> {
+    let memory = rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut memory = fs::File::from(memory);
+    io::copy(&mut fs::File::open(&start.program)?, &mut memory)?;
+    // One that may be written cannot be executed.
+    start.file = Some(fs::File::open(format!(
+        "/proc/self/fd/{}",
+        memory.as_raw_fd()
+    ))?);
+    fs::remove_file(&start.program)
+}
+
+/// The program in a file system that is mounted nowhere any more.
+pub(crate) fn unmounted(start: &mut Start) -> io::Result<()> {
+    let base = start.scratch.join("unmounted");
+    fs::create_dir(&base)?;
+    tmpfs(&base, c"mode=755")?;
+    let own = base.join(start.program.file_name().unwrap_or_default());
+    fs::copy(&start.program, &own)?;
+    start.file = Some(fs::File::open(&own)?);
+    start.program = own;
+    Ok(rustix::mount::unmount(&base, UnmountFlags::DETACH)?)
+}
+
+/// The program at a path that is longer than any that can be asked for: PATH_MAX.
+pub(crate) fn too_long_a_path(start: &mut Start) -> io::Result<()> {
+    const LEVELS: usize = 25;
+    let from = start.program.clone();
+    let name = from.file_name().unwrap_or_default();
+    std::env::set_current_dir(&start.scratch)?;
+    for _ in 0..LEVELS {
+        let level = "long".repeat(50);
+        fs::create_dir(&level)?;
+        std::env::set_current_dir(level)?;
+    }
+    fs::copy(&from, name)?;
+    start.program = Path::new(".").join(name);
+    Ok(())
+}
+
 /// Another user, without capabilities and supplementary groups. To be what it may do for good, it
 /// has to be done last.
 pub(crate) fn become_user(id: u32) -> io::Result<()> {
@@ -293,6 +350,15 @@ pub(crate) fn limit(resource: Resource, to: u64) -> io::Result<()> {
         maximum: Some(to),
     };
     Ok(rustix::process::setrlimit(resource, both)?)
+}
+
+/// Neither a soft nor a hard limit.
+pub(crate) fn no_limit(resource: Resource) -> io::Result<()> {
+    let none = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    Ok(rustix::process::setrlimit(resource, none)?)
 }
 
 /// The first processor that this process may run on, and no other.

@@ -5,9 +5,16 @@ use rustix::process::Resource;
 use super::{Environment, Expected, Need, PLAIN, Runs};
 use crate::place;
 
+/// A test that starts 128 at once: how many of them live at the same time is chance.
+pub(super) const HUNDREDS: &[(&str, &str)] = &[(
+    "hundreds_at_once_from_many_threads",
+    "it may start more than that",
+)];
+
 pub(super) const ALL: &[Environment] = &[
     Environment {
         name: "RLIMIT_NOFILE of 256",
+        without: HUNDREDS,
         one_by_one: true,
         enter: |_| place::limit(Resource::Nofile, 256),
         ..PLAIN
@@ -42,6 +49,7 @@ pub(super) const ALL: &[Environment] = &[
     },
     Environment {
         name: "RLIMIT_NPROC of 100",
+        without: HUNDREDS,
         one_by_one: true,
         needs: &[Need::Root],
         enter: |_| {
@@ -64,10 +72,7 @@ pub(super) const ALL: &[Environment] = &[
     },
     Environment {
         name: "pids.max of 100",
-        without: &[(
-            "hundreds_at_once_from_many_threads",
-            "it starts more than that",
-        )],
+        without: HUNDREDS,
         one_by_one: true,
         needs: &[Need::Root, Need::Controller("pids")],
         enter: |start| place::control_group(&start.group, "pids", &[("pids.max", "100")]),
@@ -99,6 +104,15 @@ pub(super) const ALL: &[Environment] = &[
     Environment {
         name: "RLIMIT_STACK of 1 MiB",
         enter: |_| place::limit(Resource::Stack, 1 << 20),
+        ..PLAIN
+    },
+    Environment {
+        name: "RLIMIT_CORE without a limit",
+        enter: |start| {
+            // Where the kernel writes them, if they are files.
+            std::env::set_current_dir(start.scratch.join("tmp"))?;
+            place::no_limit(Resource::Core)
+        },
         ..PLAIN
     },
     Environment {

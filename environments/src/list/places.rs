@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::mount::MountFlags;
 
-use super::{Environment, Expected, Need, PLAIN, Runs};
+use super::{Environment, Expected, Need, PLAIN, Runs, limits};
 use crate::filter;
 use crate::place::{self, Start};
 
@@ -42,6 +42,20 @@ pub(super) const ALL: &[Environment] = &[
         enter: |_| {
             place::own_mounts()?;
             place::tmpfs("/dev", c"mode=755")
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "a /dev whose devices cannot be opened (nodev)",
+        without: &[(
+            "a_process_takes_its_children_along",
+            "its shell opens /dev/null",
+        )],
+        needs: &[Need::Root],
+        enter: |_| {
+            place::own_mounts()?;
+            place::small_dev()?;
+            place::without_devices("/dev")
         },
         ..PLAIN
     },
@@ -160,7 +174,9 @@ pub(super) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
+        // The lowest 300 are not used again.
         name: "process ids that are soon used again (pid_max of 400)",
+        without: limits::HUNDREDS,
         needs: &[Need::Root, Need::Kernel(6, 14)],
         enter: |_| {
             place::own_mounts()?;
@@ -209,6 +225,15 @@ pub(super) const ALL: &[Environment] = &[
         enter: |_| {
             place::become_user(20_022)?;
             place::one_mapped_user()
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "user and pid namespaces, five levels deep",
+        needs: &[Need::Root],
+        enter: |_| {
+            place::become_user(20_023)?;
+            place::nested_namespaces(5)
         },
         ..PLAIN
     },

@@ -6,9 +6,11 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::{Environment, Expected, Need, PLAIN, Runs};
 use crate::builds::Build;
+use crate::place;
 
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const MIMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2";
+const TCMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// The loader of the C library, as programs name it.
 const LOADER: &str = if cfg!(target_arch = "aarch64") {
@@ -106,6 +108,26 @@ pub(super) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
+        name: "a program in memory (memfd)",
+        quick: true,
+        enter: place::in_memory,
+        ..PLAIN
+    },
+    Environment {
+        name: "a program whose file system was unmounted",
+        needs: &[Need::Root],
+        enter: |start| {
+            place::own_mounts()?;
+            place::unmounted(start)
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "a path longer than PATH_MAX",
+        enter: place::too_long_a_path,
+        ..PLAIN
+    },
+    Environment {
         name: "jemalloc",
         needs: &[Need::File(JEMALLOC, "libjemalloc2")],
         enter: |start| {
@@ -129,6 +151,23 @@ pub(super) const ALL: &[Environment] = &[
         needs: &[Need::File(MIMALLOC, "libmimalloc2.0")],
         enter: |start| {
             start.variable("LD_PRELOAD", MIMALLOC);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "tcmalloc",
+        needs: &[Need::File(TCMALLOC, "libtcmalloc-minimal4")],
+        enter: |start| {
+            start.variable("LD_PRELOAD", TCMALLOC);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "what is freed is written over (MALLOC_PERTURB_)",
+        enter: |start| {
+            start.variable("MALLOC_PERTURB_", "165");
             Ok(())
         },
         ..PLAIN
@@ -181,11 +220,53 @@ pub(super) const ALL: &[Environment] = &[
         ..PLAIN
     },
     Environment {
-        name: "libfaketime",
+        name: "fakeroot",
+        needs: &[Need::Command("fakeroot", "fakeroot")],
+        enter: |start| {
+            start.through(&["fakeroot"]);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "bubblewrap, all namespaces and no capabilities",
+        needs: &[Need::Root, Need::Command("bwrap", "bubblewrap")],
+        enter: |start| {
+            let scratch = start.scratch.clone();
+            let words = "bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp --unshare-all \
+                         --new-session --die-with-parent --cap-drop ALL --bind";
+            start.through(
+                &words
+                    .split(' ')
+                    .filter(|w| !w.is_empty())
+                    .collect::<Vec<_>>(),
+            );
+            start
+                .through
+                .extend([scratch.clone().into(), scratch.into()]);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "proot",
+        needs: &[Need::Command("proot", "proot")],
+        runs: Runs::Checks("environments-checks", "refused"),
+        expected: Expected::Refused(&["proot"]),
+        enter: |start| {
+            start.through(&["proot"]);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "libfaketime (FAKETIME_DONT_FAKE_MONOTONIC=1)",
         needs: &[Need::File(FAKETIME, "faketime")],
         enter: |start| {
             start.variable("LD_PRELOAD", FAKETIME);
             start.variable("FAKETIME", "-100d");
+            // Else std's waits with a limit are for ever, whatever the program is.
+            start.variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
             Ok(())
         },
         ..PLAIN

@@ -1,9 +1,11 @@
-//! What the program is started with: signals, descriptors, arguments, attributes of its process.
+//! What the program is started with: signals, descriptors, arguments, attributes of its process,
+//! capabilities.
 
 use std::fs;
 use std::io;
 
 use rustix::process::Resource;
+use rustix::thread::CapabilitySet;
 
 use super::{Environment, Need, PLAIN, Runs};
 use crate::inherited;
@@ -24,6 +26,8 @@ const UNREADABLE: &[(&str, &str)] = &[
 
 /// `PR_SET_MDWE`, and its value by which no memory becomes code: PR_SET_MDWE(2const), Linux 6.3.
 const MDWE: (libc::c_int, libc::c_ulong) = (65, 1);
+/// uname(2) and /proc/cpuinfo as in 32 bits: personality(2).
+const PER_LINUX32: libc::c_int = 8;
 /// A million of nanoseconds is a millisecond.
 const MILLISECOND: libc::c_ulong = 1_000_000;
 
@@ -159,6 +163,41 @@ pub(super) const ALL: &[Environment] = &[
             place::one_processor()?;
             inherited::real_time()
         },
+        ..PLAIN
+    },
+    Environment {
+        name: "a kernel that says it is 2.6, of 32 bits",
+        enter: |start| {
+            start.as_a_file()?;
+            inherited::personality(libc::UNAME26 | PER_LINUX32)
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "stderr that nobody reads, with SIGPIPE at its default",
+        enter: |start| {
+            start.as_a_file()?;
+            inherited::stderr_without_reader()
+        },
+        ..PLAIN
+    },
+    Environment {
+        name: "root without capabilities",
+        quick: true,
+        needs: &[Need::Root],
+        enter: |_| inherited::no_capabilities_but(CapabilitySet::empty()),
+        ..PLAIN
+    },
+    Environment {
+        name: "root with the capabilities of a container's",
+        needs: &[Need::Root],
+        enter: |_| inherited::no_capabilities_but(inherited::OF_CONTAINERS),
+        ..PLAIN
+    },
+    Environment {
+        name: "an ordinary user with an ambient capability",
+        needs: &[Need::Root],
+        enter: |_| inherited::ambient_capability(CapabilitySet::NET_BIND_SERVICE, 20_014),
         ..PLAIN
     },
     Environment {
