@@ -2,10 +2,10 @@
 //! with workers that are killed:
 //!
 //! ```sh
-//! cargo build --release -p render_farm && cargo run --release -p render_farm --bin measure
+//! cargo build --release -p render_farm && cargo run --release -p render_farm --bin measure_render_farm
 //! ```
 
-#[path = "../../../web_server/src/bin/measure/memory.rs"]
+#[path = "../../../web_server/src/bin/measure_web_server/memory.rs"]
 mod memory;
 
 use std::fs;

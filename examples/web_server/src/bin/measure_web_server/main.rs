@@ -1,7 +1,7 @@
 //! Measures this server beside nginx and Apache, with wrk over loopback, in one run:
 //!
 //! ```sh
-//! cargo run --release -p web_server --bin measure
+//! cargo run --release -p web_server --bin measure_web_server
 //! ```
 //!
 //! Each server has as many workers as there are processors, serves the same two files, and writes
