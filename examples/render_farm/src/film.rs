@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use render_farm::picture::Size;
@@ -69,14 +70,12 @@ impl Draft {
         let mut name = to.as_os_str().to_owned();
         name.push(".part");
         let path = PathBuf::from(name);
-        // One that an earlier run has left is taken over, but not one that another run is at.
-        let mut open = File::options();
-        let open = open.write(true).create(true).truncate(false);
-        let file = open.open(&path).map_err(at(&path))?;
-        file.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => format!("{}: another run writes it", path.display()),
-            TryLockError::Error(e) => at(&path)(e),
-        })?;
+        let file = loop {
+            let file = open(&path)?;
+            if take(&file, &path)? {
+                break file;
+            }
+        };
         file.set_len(0).map_err(at(&path))?;
         Ok(Draft {
             file,
@@ -105,6 +104,34 @@ impl Draft {
     }
 }
 
+/// Opens the file of a draft. One that an earlier run has left is taken over.
+fn open(path: &Path) -> Result<File, String> {
+    let mut open = File::options();
+    let open = open.write(true).create(true).truncate(false);
+    open.open(path).map_err(at(path))
+}
+
+/// Locks it, unless another run is at it. Whether it is the draft still: another run may have given
+/// it its name since it was opened, and then it is a film, which is not to be written to.
+fn take(file: &File, path: &Path) -> Result<bool, String> {
+    file.try_lock().map_err(|e| match e {
+        TryLockError::WouldBlock => format!("{}: another run writes it", path.display()),
+        TryLockError::Error(e) => at(path)(e),
+    })?;
+    is_at(file, path)
+}
+
+/// Whether what was opened is what has this name now.
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, String> {
+    let identity = |of: &fs::Metadata| (of.dev(), of.ino());
+    let ours = file.metadata().map_err(at(path))?;
+    match fs::metadata(path) {
+        Ok(there) => Ok(identity(&there) == identity(&ours)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(at(path)(e)),
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_kept {
@@ -121,6 +148,28 @@ pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run that ends just when another begins: the other has the draft open, and not yet locked.
+    #[test]
+    fn a_draft_that_has_become_a_film_is_left_alone() {
+        let dir = std::env::temp_dir().join(format!("draft-{}", std::process::id()));
+        fs::create_dir(&dir).expect("made");
+        let film = dir.join("film.ivf");
+        let mut first = Draft::create(&film).expect("it is the only one");
+        first.write(b"a film").expect("written");
+        let opened = open(&first.path).expect("opened");
+        let busy = take(&opened, &first.path).expect_err("the first is at it");
+        assert!(busy.contains("another run"), "{busy}");
+        let path = first.path.clone();
+        first.keep().expect("kept");
+        assert_eq!(take(&opened, &path), Ok(false));
+        let mut second = Draft::create(&film).expect("the first has ended");
+        assert_eq!(fs::read(&film).expect("there"), b"a film");
+        second.write(b"another").expect("written");
+        second.keep().expect("kept");
+        assert_eq!(fs::read(&film).expect("there"), b"another");
+        fs::remove_dir_all(&dir).expect("removed");
+    }
 
     #[test]
     fn a_chunk_that_is_not_whole_is_none() {

@@ -28,15 +28,24 @@ impl State {
     /// Opens the directory, or makes it. What another film has left there is an error, unless it is
     /// told to `restart`: then it is removed.
     pub(crate) fn open(dir: &Path, job: &Job, restart: bool) -> Result<State, String> {
-        match fs::create_dir(dir) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            made => made.map_err(at(dir))?,
-        }
-        let lock = File::open(dir).map_err(at(dir))?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => format!("{}: another run uses it", dir.display()),
-            TryLockError::Error(e) => at(dir)(e),
-        })?;
+        let lock = loop {
+            match fs::create_dir(dir) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                made => made.map_err(at(dir))?,
+            }
+            let lock = match File::open(dir) {
+                // Another run has ended, and removed it.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                opened => opened.map_err(at(dir))?,
+            };
+            lock.try_lock().map_err(|e| match e {
+                TryLockError::WouldBlock => format!("{}: another run uses it", dir.display()),
+                TryLockError::Error(e) => at(dir)(e),
+            })?;
+            if film::is_at(&lock, dir)? {
+                break lock;
+            }
+        };
         let state = State {
             dir: dir.to_owned(),
             job: job.clone(),
