@@ -1,12 +1,15 @@
 //! Results and errors are those that one machine would give.
 
+use std::time::Duration;
+
 use brigade::JoinError;
 use brigade_cluster::Pool;
 use futures_util::StreamExt;
 
 use crate::block_on;
 use crate::server::Server;
-use crate::tasks::{Gate, double, not_exported, panics, reversed, waits};
+use crate::status::until_status;
+use crate::tasks::{Gate, aborts_with, double, not_exported, panics, panics_with, reversed, waits};
 use crate::worker::{Program, settings, soon};
 
 pub(crate) const LOCAL: &str = "results::a_local_pool_is_the_same";
@@ -17,6 +20,10 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("results::maps", maps),
     ("results::errors_are_told", errors_are_told),
     ("results::large_values", large_values),
+    (
+        "results::large_inputs_are_collected",
+        large_inputs_are_collected,
+    ),
     ("results::reattached", reattached),
     ("results::cancelled_before", cancelled_before),
     ("results::cancelled_while_it_runs", cancelled_while_it_runs),
@@ -111,21 +118,51 @@ fn large_values() {
     block_on(async {
         let pool = pool(&server, "app").await;
         // Over what a message may have, too.
-        for len in [0, 1, 256 * 1024 - 64, 256 * 1024 + 1, 3 << 20] {
+        for len in [0, 1, 256 * 1024 - 64, 256 * 1024 + 1, 300 << 10, 10 << 20] {
             let input: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
             let result = soon(pool.submit(reversed, input.clone()).await).await;
             let expected: Vec<u8> = input.into_iter().rev().collect();
             assert!(result.unwrap() == expected, "{len} bytes");
         }
         // Inputs are collected; results are kept.
-        let client = async_nats::connect(server.url()).await.unwrap();
-        let context = async_nats::jetstream::new(client);
-        let objects = context.get_object_store("brigade-app-objects").await;
-        let mut names: Vec<_> = objects.unwrap().list().await.unwrap().collect().await;
-        names.retain(|object| object.as_ref().is_ok_and(|o| o.name.starts_with("input.")));
-        assert!(names.is_empty(), "{names:?}");
+        assert_eq!(large_inputs(&server).await, 0);
     });
-    assert_eq!(worker.stop().ended, 5);
+    assert_eq!(worker.stop().ended, 6);
+}
+
+/// How many inputs are kept as objects.
+async fn large_inputs(server: &Server) -> usize {
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let objects = context.get_object_store("brigade-app-objects").await;
+    let names: Vec<_> = objects.unwrap().list().await.unwrap().collect().await;
+    let names = names.into_iter().map(|object| object.unwrap().name);
+    names.filter(|name| name.starts_with("input.")).count()
+}
+
+/// However their tasks end.
+fn large_inputs_are_collected() {
+    let server = Server::start();
+    block_on(async {
+        let pool = pool(&server, "app").await;
+        let large = || vec![1; 300 << 10];
+        let cancelled = pool.submit(reversed, large()).await;
+        cancelled.cancel().await.unwrap();
+        assert!(soon(cancelled).await.unwrap_err().is_cancelled());
+        let late = pool.task(reversed).deadline(Duration::from_millis(100));
+        let late = late.submit(large()).await;
+        assert!(soon(late).await.unwrap_err().is_timeout());
+        let crashes = pool.submit(aborts_with, large()).await;
+        let panics = pool.submit(panics_with, large()).await;
+        assert_eq!(large_inputs(&server).await, 4);
+        let worker = Program::start(&server.url(), "app", 1);
+        assert!(soon(crashes).await.unwrap_err().is_crash());
+        assert!(soon(panics).await.unwrap_err().is_panic());
+        until_status(&server, |status| status.queued == 0).await;
+        assert_eq!(large_inputs(&server).await, 0);
+        let told = worker.stop();
+        assert_eq!((told.ended, told.lost), (2, 2), "{told:?}");
+    });
 }
 
 fn reattached() {

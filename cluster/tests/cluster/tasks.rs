@@ -108,6 +108,20 @@ pub(crate) fn aborts(dir: PathBuf) {
 }
 brigade::export!("aborts", aborts);
 
+pub(crate) fn aborts_with(bytes: Vec<u8>) -> usize {
+    if bytes.is_empty() {
+        return 0;
+    }
+    std::process::abort();
+}
+brigade::export!("aborts_with", aborts_with);
+
+pub(crate) fn panics_with(bytes: Vec<u8>) -> usize {
+    assert!(bytes.is_empty(), "there is something");
+    0
+}
+brigade::export!("panics_with", panics_with);
+
 /// Tells that it runs by a file in the directory, and ends when its [`Gate`] is opened; tells how
 /// many runs had begun then.
 pub(crate) fn waits(dir: PathBuf) -> usize {
