@@ -105,7 +105,8 @@ pub(crate) fn serve(
     let (file, metadata) = match root.find(path)? {
         Found::File(file, metadata) => (file, metadata),
         Found::Directory => {
-            let to = HeaderValue::from_str(&format!("{path}/"));
+            // Two slashes at the beginning would be another host.
+            let to = HeaderValue::from_str(&format!("/{}/", path.trim_matches('/')));
             let response = Response::builder()
                 .status(StatusCode::MOVED_PERMANENTLY)
                 .header(header::LOCATION, to.map_err(|_| StatusCode::BAD_REQUEST)?);

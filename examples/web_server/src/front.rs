@@ -90,6 +90,8 @@ async fn serve(start: Start, context: Context, pool: Pool) -> io::Result<()> {
         .max_header_size(limits.head)
         .max_headers(limits.headers)
         .max_buf_size(limits.head.max(64 << 10))
+        // A client may say that it sends no more, and still read.
+        .half_close(true)
         .header_read_timeout(limits.head_time);
     let connections = Connections {
         http,

@@ -99,8 +99,16 @@ pub(crate) fn run(config: Config) -> Result<(), String> {
                 is_stopping = true;
                 tracing::info!("stopping: requests are finished first");
                 serving.is_last.store(1, Ordering::SeqCst);
+                // All at once: a supervisor ends its children one after another, and a slow client
+                // of one front would keep the others accepting.
+                let fronts = serving.stop(running.handle());
                 let handle = running.handle();
-                std::thread::spawn(move || handle.shutdown());
+                std::thread::spawn(move || {
+                    for front in fronts {
+                        drop(front.join());
+                    }
+                    handle.shutdown()
+                });
             }
         }
     }
@@ -167,25 +175,26 @@ impl Generation {
     fn replace_by(self, next: Generation, supervisor: &Handle) -> Generation {
         if let Err(why) = next.start(supervisor) {
             tracing::error!("not reloaded: {why}");
-            next.stop(supervisor.clone());
+            drop(next.stop(supervisor.clone()));
             return self;
         }
         tracing::info!("reloaded: generation {} serves", next.number);
-        self.stop(supervisor.clone());
+        drop(self.stop(supervisor.clone()));
         next
     }
 
     /// In the background: its fronts serve the connections that they have for a while.
-    fn stop(&self, supervisor: Handle) {
-        for name in self.names() {
+    fn stop(&self, supervisor: Handle) -> Vec<std::thread::JoinHandle<()>> {
+        let stop = |name: String| {
             let supervisor = supervisor.clone();
             std::thread::spawn(move || {
                 // Either fails for a front that has failed to start, or when the program stops.
                 if supervisor.terminate_child(&name).is_ok() {
                     drop(supervisor.delete_child(&name));
                 }
-            });
-        }
+            })
+        };
+        self.names().map(stop).collect()
     }
 }
 

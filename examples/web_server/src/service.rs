@@ -114,7 +114,7 @@ impl Inner {
             500.. => &self.answered.server_errors,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        if is_head {
+        if is_head && response.status() != StatusCode::NOT_MODIFIED {
             // Its length stays in the head.
             let len = response.body().size_hint().exact().unwrap_or(0);
             response

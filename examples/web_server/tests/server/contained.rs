@@ -11,8 +11,8 @@ use crate::server::{Server, eventually, is_alive};
 #[test]
 fn each_fault_has_its_status_and_costs_its_request() {
     for options in [
-        &["--root", "root", "--request-timeout", "1000"][..],
-        &["--root", "root", "--request-timeout", "1000", "--sandbox"],
+        &["--root", "root", "--request-timeout", "8000"][..],
+        &["--root", "root", "--request-timeout", "8000", "--sandbox"],
     ] {
         let server = Server::start(options);
         let front = server.number("/pid");
@@ -51,7 +51,7 @@ fn threads_are_not_contained() {
         "--workers",
         "thread",
         "--request-timeout",
-        "1000",
+        "8000",
     ]);
     assert_eq!(server.get("/fault/panic").status, 500);
     assert_eq!(server.get("/fault/hang").status, 504);

@@ -166,6 +166,31 @@ fn a_stop_finishes_what_was_begun() {
     }
 }
 
+/// A client that is slow holds up its own front, and no other: each closes what is idle at once.
+#[test]
+fn all_fronts_stop_at_the_same_time() {
+    for kind in KINDS {
+        let mut server = Server::start(&["--root", "root", "--workers", kind, "--fronts", "3"]);
+        // Each front has some, most likely.
+        let mut idle: Vec<_> = (0..12).map(|_| Connection::open(server.address)).collect();
+        for client in &mut idle {
+            assert_eq!(client.get("/").status, 200);
+        }
+        let mut busy = Connection::open(server.address);
+        busy.send("POST /gzip HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
+        // It is accepted after it, by whichever front.
+        assert_eq!(server.get("/status").status, 200);
+        server.signal(Signal::TERM);
+        for client in &mut idle {
+            assert!(client.is_closed());
+        }
+        // In time: its body may take 30 s.
+        busy.send("56789");
+        assert_eq!(busy.answer(true).expect("an answer").status, 200);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_second_signal_stops_at_once() {
     let mut server = configured("process");

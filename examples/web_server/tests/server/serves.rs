@@ -2,7 +2,7 @@
 //! what it may not have.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::symlink;
 
 use flate2::read::GzDecoder;
@@ -29,6 +29,11 @@ fn files_whole_in_part_and_not_again() {
     ));
     let known = client.answer(false).expect("an answer");
     assert_eq!((known.status, known.header("content-length")), (304, None));
+    client.send(&format!(
+        "HEAD /text.txt HTTP/1.1\r\nhost: test\r\nif-none-match: {tag}\r\n\r\n"
+    ));
+    let known = client.answer(false).expect("an answer");
+    assert_eq!((known.status, known.header("content-length")), (304, None));
     client.send("GET /text.txt HTTP/1.1\r\nhost: test\r\nrange: bytes=100000-299999\r\n\r\n");
     let part = client.answer(true).expect("an answer");
     assert_eq!(
@@ -48,8 +53,38 @@ fn files_whole_in_part_and_not_again() {
         (moved.status, moved.header("location")),
         (301, Some("/sub/"))
     );
+    // `//sub/` would be a host of that name.
+    let moved = client.get("//sub");
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (301, Some("/sub/"))
+    );
     client.send("DELETE / HTTP/1.1\r\nhost: test\r\n\r\n");
     assert_eq!(client.answer(true).expect("an answer").status, 405);
+}
+
+/// A client that has said that it sends no more gets all that it has asked for.
+#[test]
+fn half_closed_connections_are_answered() {
+    for kind in ["process", "thread"] {
+        let server = Server::start(&["--root", "root", "--workers", kind]);
+        let mut client = Connection::open(server.address);
+        for path in ["/gzip/text.txt", "/text.txt", "/fault/panic", "/"] {
+            client.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        }
+        let stream = client.stream.get_ref();
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        assert!(gunzip(&client.answer(true).expect("an answer").body) == text());
+        assert!(client.answer(true).expect("an answer").body == text());
+        assert_eq!(client.answer(true).expect("an answer").status, 500);
+        assert_eq!(client.answer(true).expect("an answer").status, 200);
+        assert!(client.is_closed());
+        // And one that sends nothing is let go.
+        let silent = Connection::open(server.address);
+        let stream = silent.stream.get_ref();
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        assert!({ silent }.is_closed());
+    }
 }
 
 #[test]
