@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::response::Builder;
-use hyper::{Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -100,8 +100,9 @@ fn status(e: io::Error) -> StatusCode {
 pub(crate) fn serve(
     root: &Root,
     path: &str,
-    asked: &HeaderMap,
+    request: &Request<Incoming>,
 ) -> Result<Response<Content>, StatusCode> {
+    let asked = request.headers();
     let (file, metadata) = match root.find(path)? {
         Found::File(file, metadata) => (file, metadata),
         Found::Directory => {
@@ -137,7 +138,12 @@ pub(crate) fn serve(
         Some(kind) => kind,
     };
     let response = common.header(header::CONTENT_TYPE, kind);
-    match range(asked, &tag, len) {
+    // RFC 9110, 14.2: of a GET alone.
+    let range = match *request.method() {
+        Method::GET => range(asked, &tag, len),
+        _ => Range::Whole,
+    };
+    match range {
         Range::Whole => Ok(finish(response, content(file, 0, len)?)),
         Range::Part(at, end) => {
             let response = response.status(StatusCode::PARTIAL_CONTENT).header(

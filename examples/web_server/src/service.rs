@@ -13,7 +13,7 @@ use brigade::{Descriptor, JoinError, Message, Pool};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
@@ -128,6 +128,11 @@ impl Inner {
     async fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        // RFC 9112, 3.2: one name of a host, which proxies before this one went by.
+        let hosts = request.headers().get_all(header::HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+            return Err(StatusCode::BAD_REQUEST);
+        }
         match path.as_str() {
             "/status" if self.has_status && is_get => Ok(self.status()),
             "/gzip" if request.method() == Method::POST => self.compress_body(request).await,
@@ -151,7 +156,7 @@ impl Inner {
                         Err(why) => text(StatusCode::FORBIDDEN, format!("{why}\n")),
                     });
                 }
-                files::serve(&self.root, path, request.headers())
+                files::serve(&self.root, path, &request)
             }
         }
     }

@@ -46,6 +46,12 @@ fn files_whole_in_part_and_not_again() {
         head.header("content-length"),
         Some(text().len().to_string().as_str())
     );
+    client.send("HEAD /text.txt HTTP/1.1\r\nhost: test\r\nrange: bytes=0-9\r\n\r\n");
+    assert_eq!(client.answer(false).expect("an answer").status, 200);
+    for hosts in ["", "host: a\r\nhost: b\r\n"] {
+        client.send(&format!("GET / HTTP/1.1\r\n{hosts}\r\n"));
+        assert_eq!(client.answer(true).expect("an answer").status, 400);
+    }
     assert_eq!(client.get("/").text(), "<p>hello</p>\n");
     assert_eq!(client.get("/sub/").text(), "<p>beneath</p>\n");
     let moved = client.get("/sub");
