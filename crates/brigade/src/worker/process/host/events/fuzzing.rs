@@ -10,7 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, dispatcher};
 
 use super::places::Places;
-use super::source::EventSource;
+use super::source::WorkerEvents;
 use super::tell::{tell, tell_lost};
 use super::{OneTask, Spans};
 use crate::sys::opened;
@@ -54,7 +54,7 @@ impl Subscriber for ReadsAll {
     fn exit(&self, _: &Id) {}
 }
 
-fn source() -> Option<EventSource> {
+fn source() -> Option<WorkerEvents> {
     let (socket, _theirs) = opened::socket_pair().ok()?;
     let mailbox = Mailbox::map(Mailbox::file().ok()?).ok()?;
     let name = TaskName::told("a task", std::panic::Location::caller());
@@ -64,13 +64,13 @@ fn source() -> Option<EventSource> {
         name,
         open: Mutex::new(None),
     });
-    Some(EventSource::new(socket, 1, &Arc::new(mailbox), &spans))
+    Some(WorkerEvents::new(socket, 1, &Arc::new(mailbox), &spans))
 }
 
 /// Tells a frame as the thread does that reads them.
 pub(crate) fn told(frame: &[u8]) {
     thread_local! {
-        static STATE: RefCell<Option<(EventSource, Places)>> =
+        static STATE: RefCell<Option<(WorkerEvents, Places)>> =
             RefCell::new(source().map(|source| (source, Places::default())));
     }
     STATE.with_borrow_mut(|state| {
