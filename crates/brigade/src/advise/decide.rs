@@ -10,7 +10,7 @@ pub(super) fn decide(found: Measured) -> Advice {
     Advice {
         kind,
         workers: found.workers,
-        is_close: matches!(verdict, Verdict::Tie(_)),
+        is_close: matches!(verdict, Verdict::Tie(_) | Verdict::Unclear(..)),
         reasons: words::reasons(verdict, kind, &found),
         would_change: words::would_change(verdict, kind, &found),
         measured: found,
@@ -73,6 +73,32 @@ mod tests {
                 "{ratio}"
             );
             assert_eq!(advice.workers(), 4);
+        }
+    }
+
+    #[test]
+    fn rounds_that_do_not_agree_decide_nothing() {
+        for (ratio, quartiles, verdict) in [
+            (0.8, (0.7, 1.2), Verdict::Unclear(0.7, 1.2)),
+            (1.25, (0.9, 1.4), Verdict::Unclear(0.9, 1.4)),
+            (1.25, (1.05, 1.4), Verdict::Quicker(Kind::Thread, 1.25)),
+            (0.8, (0.7, 0.95), Verdict::Quicker(Kind::Process, 0.8)),
+            (1.0, (0.5, 2.0), Verdict::Tie(1.0)),
+        ] {
+            let found = Measured {
+                quartiles: Some(quartiles),
+                ..measured(ratio)
+            };
+            assert_eq!(Verdict::of(&found), verdict);
+            let advice = decide(found);
+            let is_unclear = matches!(verdict, Verdict::Unclear(..));
+            assert_eq!(
+                advice.is_close(),
+                is_unclear || matches!(verdict, Verdict::Tie(_))
+            );
+            let text = advice.to_string();
+            assert_eq!(text.contains("not agree"), is_unclear, "{text}");
+            assert!(!(is_unclear && text.contains("held up")), "{text}");
         }
     }
 

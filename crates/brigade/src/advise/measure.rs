@@ -309,6 +309,9 @@ fn compare_kinds<A: Message + Clone, R: Message>(
     let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_by(f64::total_cmp);
     found.ratio = ratios.get(ratios.len() / 2).copied();
+    let quarter = ratios.len() / 4;
+    let upper = ratios.len().checked_sub(1 + quarter);
+    found.quartiles = upper.and_then(|upper| Some((*ratios.get(quarter)?, *ratios.get(upper)?)));
     Ok(())
 }
 

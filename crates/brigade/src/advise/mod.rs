@@ -150,7 +150,8 @@ impl Advice {
         self.workers
     }
 
-    /// Whether the other kind costs nearly the same (within 10 %), so that either will do.
+    /// Whether the other kind costs nearly the same (within 10 %, or too little to be told from what
+    /// one round differs from the next), so that either will do.
     pub fn is_close(&self) -> bool {
         self.is_close
     }
@@ -231,6 +232,9 @@ struct Measured {
     fresh: Option<Duration>,
     /// How many times as long as threads processes take: the median of pairs.
     ratio: Option<f64>,
+    /// The first and the third quartile of the same. A machine that has much else to do gives them
+    /// on both sides of 1.
+    quartiles: Option<(f64, f64)>,
     /// Bytes of an encoded input, and of an encoded result.
     carried: (u64, u64),
     /// Memory of a worker process that is its own, in bytes, when it has done some tasks.

@@ -28,6 +28,9 @@ pub(super) enum Verdict {
     Quicker(Kind, f64),
     /// Neither is quicker; as many times as long do processes take.
     Tie(f64),
+    /// Sometimes one was quicker and sometimes the other: between so many times as long did
+    /// processes take in the middle half of the rounds.
+    Unclear(f64, f64),
     /// Nothing returned, or threads could not be measured.
     Unknown,
 }
@@ -56,11 +59,14 @@ impl Verdict {
         if let Some(bytes) = found.alone.and_then(|alone| alone.leaks) {
             return Verdict::Leaks(bytes);
         }
-        match found.ratio {
-            None => Verdict::Unknown,
-            Some(ratio) if ratio > TIE => Verdict::Quicker(Kind::Thread, ratio),
-            Some(ratio) if ratio < 1.0 / TIE => Verdict::Quicker(Kind::Process, ratio),
-            Some(ratio) => Verdict::Tie(ratio),
+        match (found.ratio, found.quartiles) {
+            (None, _) => Verdict::Unknown,
+            (Some(ratio), _) if (1.0 / TIE..=TIE).contains(&ratio) => Verdict::Tie(ratio),
+            (Some(_), Some((lower, upper))) if lower < 1.0 && upper > 1.0 => {
+                Verdict::Unclear(lower, upper)
+            }
+            (Some(ratio), _) if ratio > 1.0 => Verdict::Quicker(Kind::Thread, ratio),
+            (Some(ratio), _) => Verdict::Quicker(Kind::Process, ratio),
         }
     }
 
@@ -78,7 +84,8 @@ impl Verdict {
             | Verdict::NeedsTasksBefore
             | Verdict::Quicker(Kind::Thread, _)
             // Threads take less memory, and what they are given is not copied.
-            | Verdict::Tie(_) => Kind::Thread,
+            | Verdict::Tie(_)
+            | Verdict::Unclear(..) => Kind::Thread,
         }
     }
 }

@@ -14,7 +14,11 @@ const LARGE: u64 = 64 << 10;
 
 pub(super) fn reasons(verdict: Verdict, kind: Kind, found: &Measured) -> Vec<String> {
     let mut reasons = vec![decisive(verdict, found)];
-    if !matches!(verdict, Verdict::Quicker(..) | Verdict::Tie(_)) {
+    let by_time = matches!(
+        verdict,
+        Verdict::Quicker(..) | Verdict::Tie(_) | Verdict::Unclear(..)
+    );
+    if !by_time {
         reasons.extend(compared(found));
     }
     reasons.push(number_of_workers(found));
@@ -74,6 +78,7 @@ fn decisive(verdict: Verdict, found: &Measured) -> String {
         Verdict::Quicker(Kind::Thread, _) | Verdict::Tie(_) | Verdict::Quicker(Kind::Process, _) => {
             compared(found).unwrap_or_default()
         }
+        Verdict::Unclear(lower, upper) => unclear(found, lower, upper).unwrap_or_default(),
         Verdict::Unknown => match (&found.together, nothing_returned(found)) {
             (Some(Together::Unknown(why)), _) => format!(
                 "Threads could not be tried in a process of their own ({why}), and so were not tried here: a process is safe whatever it does."
@@ -110,6 +115,15 @@ fn compared(found: &Measured) -> Option<String> {
         "A task takes {} of the pool's time in threads, {} in processes: {said} ({times:.2} times).",
         time(threads),
         time(processes)
+    ))
+}
+
+/// Threads beside processes, where each was quicker at times.
+fn unclear(found: &Measured, lower: f64, upper: f64) -> Option<String> {
+    Some(format!(
+        "A task takes {} of the pool's time in threads, {} in processes, but the rounds do not agree (half of them have processes between {lower:.2} and {upper:.2} times as long as threads): either may be quicker. Where the machine has nothing else to do they may agree.",
+        time(found.threads?),
+        time(found.processes?)
     ))
 }
 
@@ -154,7 +168,7 @@ pub(super) fn would_change(verdict: Verdict, kind: Kind, found: &Measured) -> Ve
             "Threads are held up here by what they share (the pool's queue, an allocator, a lock); a longer task, or one that shares less, costs the same in both, and threads take less memory.".to_owned(),
         ),
         Verdict::Quicker(Kind::Thread, _) => changes.extend(break_even(found)),
-        Verdict::Tie(_) | Verdict::Unknown => {}
+        Verdict::Tie(_) | Verdict::Unclear(..) | Verdict::Unknown => {}
     }
     if kind == Kind::Thread && !matches!(verdict, Verdict::CannotBeCarried) {
         let price = match found.ratio {
