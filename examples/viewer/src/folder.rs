@@ -1,8 +1,8 @@
 //! A directory of documents becomes one of pictures, with a verdict for each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -31,11 +31,49 @@ pub(crate) fn documents(dir: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// The bytes of a document, or why it is not looked at.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let len = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if len > LARGEST {
-        return Err(format!("{len} bytes are no document"));
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    // One that grows meanwhile, or does not know how long it is, is held to the same.
+    let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    if read.map_err(|e| e.to_string())? as u64 > LARGEST {
+        return Err(format!("more than {LARGEST} bytes are no document"));
     }
-    std::fs::read(path).map_err(|e| e.to_string())
+    Ok(bytes)
+}
+
+/// A name or a text that a document has chosen, without what would move a terminal's cursor or turn
+/// its text around.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars() {
+        let is_harmful = c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if is_harmful {
+            plain.extend(c.escape_unicode());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// Where each document's picture is to be: named as it, and apart from those of others.
+fn pictures(paths: &[PathBuf], out: &Path) -> Vec<PathBuf> {
+    let mut taken = HashSet::new();
+    let picture = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        let mut to = out.join(Path::new(name).with_extension("png"));
+        while !taken.insert(to.clone()) {
+            // `a.svg` and `a.svgz`.
+            let mut longer = to.with_extension("").into_os_string();
+            longer.push("-");
+            longer.push(path.extension().unwrap_or_default());
+            longer.push(".png");
+            to = PathBuf::from(longer);
+        }
+        to
+    };
+    paths.iter().map(picture).collect()
 }
 
 /// Draws each document of a directory, and prints a verdict for each. Returns whether there is a
@@ -85,7 +123,7 @@ pub(crate) fn convert(
     );
 
     let mut rows = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
+    for (index, (path, to)) in paths.iter().zip(pictures(&paths, out)).enumerate() {
         let ended = ends.remove(&index).ok_or("a document without an end")?;
         let name = path
             .file_name()
@@ -93,7 +131,6 @@ pub(crate) fn convert(
             .to_string_lossy()
             .into_owned();
         if let Some(picture) = &ended.picture {
-            let to = out.join(Path::new(&name).with_extension("png"));
             let written = File::create(&to)
                 .map_err(|e| e.to_string())
                 .and_then(|file| {
@@ -111,9 +148,11 @@ pub(crate) fn convert(
             .collect();
         println!("{:#}", serde_json::Value::from(rows));
     } else {
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let widths = rows.iter().map(|(name, _)| plain(name).chars().count());
+        let width = widths.max().unwrap_or(0);
         for (name, ended) in &rows {
-            println!("{name:<width$}  {:<9}  {}", ended.verdict, ended.why);
+            let why = plain(&ended.why);
+            println!("{:<width$}  {:<9}  {why}", plain(name), ended.verdict);
         }
         let drawn = rows
             .iter()

@@ -99,6 +99,38 @@ fn hostile_documents_cost_their_own_picture_only() {
     assert_eq!(verdicts.len(), expected.len());
 }
 
+/// Names and texts that a document has chosen, on a terminal; and two names that differ in their
+/// ends only.
+#[test]
+fn names_are_apart_and_harmless() {
+    let scratch = Scratch::new();
+    let document = |shape: &str| {
+        format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 9 9\">{shape}</svg>")
+    };
+    let dir = scratch.0.join("documents");
+    std::fs::create_dir(&dir).expect("made");
+    let write = |name: &str, text: String| std::fs::write(dir.join(name), text).expect("written");
+    write(
+        "a.svg",
+        document("<rect width=\"9\" height=\"9\" fill=\"red\"/>"),
+    );
+    write(
+        "a.svgz",
+        document("<rect width=\"9\" height=\"9\" fill=\"blue\"/>"),
+    );
+    write("\x1b[2J\u{202e}.svg", document(""));
+    let out = scratch.0.join("pictures");
+    let run = || {
+        let ran = viewer().arg(&dir).arg("--out").arg(&out).output();
+        String::from_utf8(ran.expect("it starts").stdout).expect("text")
+    };
+    let told = run();
+    assert!(told.contains("3 of 3 drawn"), "{told}");
+    assert!(!told.contains(['\x1b', '\u{202e}']), "{told:?}");
+    assert_eq!(picture(&out.join("a.png")).2[..3], [255, 0, 0]);
+    assert_eq!(picture(&out.join("a-svgz.png")).2[..3], [0, 0, 255]);
+}
+
 #[test]
 fn a_thread_takes_the_program_along() {
     let scratch = Scratch::new();
