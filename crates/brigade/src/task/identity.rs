@@ -28,10 +28,12 @@ impl Function {
 
     /// The function's address in this process, which is a worker: of a library that its host has
     /// told it of, which is loaded now, if it was not.
+    #[inline(always)]
     pub(crate) fn address(self) -> Option<usize> {
-        ProgramImage::this()
-            .address_of(self.0)
-            .or_else(|| library::find(self.0))
+        match ProgramImage::this().address_of(self.0) {
+            None => library::find(self.0),
+            of_program => of_program,
+        }
     }
 
     /// Why it has no [`address`](Self::address): the end of a sentence about the function.

@@ -131,6 +131,7 @@ impl<'m> Consumer<'m> {
     }
 
     /// The length and the tag of the next frame, which is all there.
+    #[inline(always)]
     fn next_frame(&mut self) -> Result<Option<(usize, u32)>, Corrupt> {
         // Once: a producer that leaves out the rest of the ring for ever does not keep us in here.
         let mut looked = false;
@@ -180,11 +181,13 @@ impl<'m> Consumer<'m> {
     }
 
     /// Takes the next frame: its bytes replace what is in `into`, its tag is returned.
+    #[inline(always)]
     pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<u32>, Corrupt> {
         self.pop_parts(&mut [], into)
     }
 
     /// As [`pop`](Self::pop), of a frame that was pushed in two parts.
+    #[inline(always)]
     pub(crate) fn pop_parts(
         &mut self,
         first: &mut [u64],

@@ -202,7 +202,9 @@ impl WorkerLoop {
                 }
                 Order::Attempt(attempt) => attempt::set(attempt),
                 Order::Library(library) => {
-                    task::receive_library(library).unwrap_or_else(|| worker.break_off());
+                    if task::receive_library(library).is_none() {
+                        worker.break_off();
+                    }
                 }
                 Order::Context(number, payload) => self.contexts.receive(worker, number, payload),
                 Order::KeepContexts(numbers) => self.contexts.keep(numbers),
@@ -211,7 +213,9 @@ impl WorkerLoop {
         };
         mailbox.set_phase(Phase::Decoding);
         let begin = self.tells_times.then(clock::nanos);
-        let plan = self.plan.unwrap_or_else(|| worker.break_off());
+        let Some(plan) = self.plan else {
+            worker.break_off()
+        };
         let is_inline = matches!(payload, Payload::Inline(_));
         if !is_inline && worker.fd_socket().is_err() {
             return false;
@@ -281,12 +285,14 @@ impl Worker {
     }
 
     /// The tasks that follow are of this plan, and run for the first time.
+    #[inline(always)]
     fn follow(&self, plan: Plan) {
         self.marks.write(plan.to_words());
         attempt::set(1);
     }
 
     /// Wakes the host, whatever it waits for, to look at what was shown.
+    #[inline(always)]
     fn notify_must_look(&self) {
         self.mailbox.handoff().full_fence();
         self.notify(NotifyEvent::MustLook);
