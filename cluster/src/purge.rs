@@ -17,8 +17,9 @@ const AT_A_TIME: usize = 32;
 /// alone, and so is what comes later.
 ///
 /// All tasks that have not ended end with [`Cancelled`](JoinError::Cancelled), also those that
-/// other programs have submitted: those that wait never run, and those that run are cancelled at their next sign of life, a
-/// third of [`ack_wait`](Settings::ack_wait) away at most. Dead letters are forgotten.
+/// other programs have submitted: those that wait never run, and those that run are cancelled at
+/// their next sign of life, a third of [`ack_wait`](Settings::ack_wait) away at most. Dead letters
+/// are forgotten.
 ///
 /// # Examples
 /// ```no_run

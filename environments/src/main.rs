@@ -1,7 +1,7 @@
 //! Brigade's tests, in each environment that a program may meet: `scripts/environments`.
 //!
-//! - [`list`]: the environments, and what is expected in each; [`place`], [`inherited`], [`filter`]:
-//!   how a process moves into one
+//! - [`list`]: the environments, and what is expected in each; [`place`], [`inherited`],
+//!   [`filter`]: how a process moves into one
 //! - [`builds`]: what runs there; [`trial`]: one environment's runs, with a limit of time
 //! - here: which are run, two at a time, and the table
 

@@ -57,8 +57,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Names the build of this program: only workers of a build of [this name](crate::Worker::build)
-    /// run its tasks. 1 to 64 letters, digits, `-` and `_`.
+    /// Names the build of this program: only workers of a build of [this
+    /// name](crate::Worker::build) run its tasks. 1 to 64 letters, digits, `-` and `_`.
     ///
     /// *Default: a hash of the names and types of the tasks that it exports. So builds that differ
     /// elsewhere share their workers.*
@@ -70,8 +70,8 @@ impl PoolBuilder {
     /// Connects, and makes the application's streams if there are none.
     ///
     /// # Errors
-    /// The name of the application or the build is none; no server answers, or an old one; the streams could not
-    /// be made; the local pool could not be started.
+    /// The name of the application or the build is none; no server answers, or an old one; the
+    /// streams could not be made; the local pool could not be started.
     pub async fn connect(self) -> Result<Pool, Error> {
         let build = crate::build::named(self.build)?;
         let backend = if self.url == "local:" {

@@ -200,8 +200,8 @@ impl Job {
         self.insist(task, how).await;
     }
 
-    /// The record of a task whose deadline has passed. If no worker has begun it, none will: then it
-    /// is written here; and also where one has, and does not say how it ended.
+    /// The record of a task whose deadline has passed. If no worker has begun it, none will: then
+    /// it is written here; and also where one has, and does not say how it ended.
     pub(super) async fn overdue(
         &self,
         task: &Task,

@@ -68,15 +68,15 @@ impl<A: Message, R: Message> TaskBuilder<A, R> {
         self
     }
 
-    /// When the task ends at the latest, whether it runs or waits, from when the servers have it, in
-    /// whole milliseconds: with [`TimedOut`](brigade::JoinError::TimedOut), whose
+    /// When the task ends at the latest, whether it runs or waits, from when the servers have it,
+    /// in whole milliseconds: with [`TimedOut`](brigade::JoinError::TimedOut), whose
     /// [`had_begun`](brigade::Timeout::had_begun) says which. One whose deadline passes while it
     /// waits never runs.
     ///
     /// The time in the queue is counted by the servers' clock, and that on the worker's machine by
     /// its monotonic one: no machine's time of day matters, but that of the servers among
-    /// themselves. Where no worker has begun the task the handle says so at once; where one has, and
-    /// says nothing, 5 s later.
+    /// themselves. Where no worker has begun the task the handle says so at once; where one has,
+    /// and says nothing, 5 s later.
     ///
     /// *Default: none.*
     pub fn deadline(mut self, time: Duration) -> Self {

@@ -72,8 +72,8 @@ fn hours_apart() {
     }
 }
 
-/// `program --submitter URL HOURS`: what `main` is then. The worker's clock is so many hours ahead of
-/// the server's.
+/// `program --submitter URL HOURS`: what `main` is then. The worker's clock is so many hours ahead
+/// of the server's.
 pub(crate) fn main(arguments: &[String]) {
     let [url, hours] = arguments else {
         panic!("{arguments:?}");

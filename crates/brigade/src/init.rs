@@ -24,8 +24,8 @@ use crate::{pool::crash_file::replay, worker::process::fork_server::bootstrap};
 /// `init`, after whatever the program did until then. The library must be linked into the program:
 /// by a copy of Brigade in a shared library (a plugin, a Python extension) no process of this
 /// program can be started, and the error says so; those of another
-/// [`Program`](crate::process::Program) can. A library that takes a [`Kind`](crate::Kind) or a [`Pool`](crate::Pool) from its caller
-/// leaves the choice to the program.
+/// [`Program`](crate::process::Program) can. A library that takes a [`Kind`](crate::Kind) or a
+/// [`Pool`](crate::Pool) from its caller leaves the choice to the program.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,6 @@
 //! What users of pools ask for, and what it costs: a size that follows the work, streams, contexts,
-//! actors, tasks by name, stacks, workers' events, and a product of matrices in place. None of it has a goal.
+//! actors, tasks by name, stacks, workers' events, and a product of matrices in place. None of it
+//! has a goal.
 
 mod forwarding;
 mod growing;

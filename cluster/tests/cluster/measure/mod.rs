@@ -47,7 +47,8 @@ struct Figures {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     ThisProgram,
-    /// Servers, and on how many each stream is kept; each write is on a disk before it is confirmed.
+    /// Servers, and on how many each stream is kept; each write is on a disk before it is
+    /// confirmed.
     Servers {
         replicas: usize,
         is_durable: bool,

@@ -150,8 +150,8 @@ impl Advice {
         self.workers
     }
 
-    /// Whether the other kind costs nearly the same (within 10 %, or too little to be told from what
-    /// one round differs from the next), so that either will do.
+    /// Whether the other kind costs nearly the same (within 10 %, or too little to be told from
+    /// what one round differs from the next), so that either will do.
     pub fn is_close(&self) -> bool {
         self.is_close
     }

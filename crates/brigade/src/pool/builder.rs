@@ -237,8 +237,8 @@ impl PoolBuilder {
     ///
     /// One that panics or crashes is an error of [`build`](Self::build). Later it is tried again in
     /// another worker; if no worker is left and none can be made, what is queued ends with that
-    /// error. A [`timeout`](Self::timeout) counts for it in a process, too, and there for all that a
-    /// worker does before its first task.
+    /// error. A [`timeout`](Self::timeout) counts for it in a process, too, and there for all that
+    /// a worker does before its first task.
     ///
     /// *Default: none.*
     #[doc(alias = "initargs")]

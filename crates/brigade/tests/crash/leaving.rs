@@ -153,8 +153,8 @@ fn a_task_whose_thread_ends_alone_ends() {
     }
 }
 
-/// The C library unwinds the whole stack then, as far as Rust lets it, and a worker's does not begin
-/// where it looks for the beginning.
+/// The C library unwinds the whole stack then, as far as Rust lets it, and a worker's does not
+/// begin where it looks for the beginning.
 #[test]
 fn a_thread_that_is_ended_by_the_c_library_crashes() {
     let exit: fn(String) = |door| {

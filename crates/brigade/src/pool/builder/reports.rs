@@ -105,7 +105,8 @@ impl PoolBuilder {
     /// What tasks tell by [`tracing`](https://docs.rs/tracing) lies in the span of the task, which
     /// lies in the span in which that was submitted; and what those in processes tell up to this
     /// level, also by the crate `log`, goes to the program's subscriber:
-    /// [`process::Builder::forward_tracing`](crate::process::Builder::forward_tracing) says how, and what it is that arrives.
+    /// [`process::Builder::forward_tracing`](crate::process::Builder::forward_tracing) says how,
+    /// and what it is that arrives.
     ///
     /// In a thread a task's events are the program's own, whatever their level. There the span is
     /// opened for each task, and the task runs within it.

@@ -10,9 +10,9 @@
 //! which visitor will ask. A message that cannot be read, and in which such a method was lacking,
 //! is read once more with all buffers filled as JSON would fill them. So is one in which a buffer
 //! got a key that is no text, for to JSON each is one; and one in which a buffer got a `Some(x)`,
-//! which to JSON is `x`, and a type refused an option. There the next type of an `untagged` may have
-//! been read in place of the one that was written; so that is right which is written as the message
-//! is (`reread.rs`).
+//! which to JSON is `x`, and a type refused an option. There the next type of an `untagged` may
+//! have been read in place of the one that was written; so that is right which is written as the
+//! message is (`reread.rs`).
 
 use std::any::TypeId;
 use std::cell::Cell;

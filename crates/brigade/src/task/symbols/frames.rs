@@ -66,8 +66,8 @@ impl Frames {
         let mut end = None;
         for &at in &self.calls {
             let calls = self.symbols.calls(at);
-            // A small task is inlined into what calls it, in optimized programs: what is inlined there
-            // is the task's, up to the first call that is ours.
+            // A small task is inlined into what calls it, in optimized programs: what is inlined
+            // there is the task's, up to the first call that is ours.
             if end.is_none() && calls.iter().any(|(name, _)| is_ours(name)) {
                 let tasks = calls.iter().take_while(|call| !is_our_code(call)).count();
                 end = Some(all.len() + tasks).filter(|&end| end > 0);

@@ -38,8 +38,8 @@ pub(super) fn visit_elements<'de, V: Visitor<'de>>(
     }
 }
 
-/// A visitor has failed when so many of its values were left. Gives which of them could not be read,
-/// if it is that; and passes over the others.
+/// A visitor has failed when so many of its values were left. Gives which of them could not be
+/// read, if it is that; and passes over the others.
 #[cold]
 fn failed(decoder: &mut Decoder<'_, '_>, count: usize, left: usize) -> Option<usize> {
     // Another is an old story, which the visitor has passed over.

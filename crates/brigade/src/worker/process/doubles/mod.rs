@@ -1,6 +1,6 @@
 //! Test doubles of the fork server and of workers: threads of a model (`scripts/shuttle`), and a
-//! worker whose instructions are counted ([`counts`](crate::counts)); and the choice between them and
-//! the real ones ([`host::client`](crate::worker::process::host::client)). `pool/process` and
+//! worker whose instructions are counted ([`counts`](crate::counts)); and the choice between them
+//! and the real ones ([`host::client`](crate::worker::process::host::client)). `pool/process` and
 //! `host/connection.rs` take either from here and nowhere else.
 
 #[cfg(any(brigade_counts, all(test, not(any(loom, shuttle)))))]

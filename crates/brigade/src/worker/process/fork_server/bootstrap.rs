@@ -57,8 +57,8 @@ extern "C" fn constructor(argc: c_int, argv: *const *const c_char, envp: *const 
     else {
         return;
     };
-    // A shared library with a copy of this code of its own (a plugin, an extension module), which is
-    // loaded before the program begins: the marker is for the copy in the program.
+    // A shared library with a copy of this code of its own (a plugin, an extension module), which
+    // is loaded before the program begins: the marker is for the copy in the program.
     if ProgramImage::this()
         .offset_of(constructor as *const () as usize)
         .is_none()

@@ -3,7 +3,8 @@
 //!
 //! The fork server reads what workers write. It says on the exit table what that was, when it is
 //! asked, so that nothing is copied without a reader. It is not asked a second time before it has
-//! answered, and is waited for under no lock, for a bounded time: one that is stopped answers later.
+//! answered, and is waited for under no lock, for a bounded time: one that is stopped answers
+//! later.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -19,8 +19,8 @@
 //!    fork server.
 //!
 //! Only time counts in which this process could run: of the time between two looks no more than
-//! [`MAX_COUNTED_PAUSE`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands still
-//! while the machine is suspended.
+//! [`MAX_COUNTED_PAUSE`], whatever the clock says. The clock is `CLOCK_MONOTONIC`, which stands
+//! still while the machine is suspended.
 
 mod endings;
 
