@@ -181,7 +181,7 @@ impl OrderFrame {
     }
 
     /// Takes the next order. `false`: there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, orders: &mut Consumer<'_>) -> Result<bool, Corrupt> {
         let Some(tag) = orders.pop(&mut self.body)? else {
             return Ok(false);
