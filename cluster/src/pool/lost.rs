@@ -1,5 +1,6 @@
-//! Tasks that are gone from the queue without an end: somebody has purged or deleted it, or the
-//! servers were started anew without their data. No worker will write how they ended.
+//! Tasks that are gone from the queue without an end: an administrator has purged or deleted the
+//! queue, or the servers were started anew without their data. No worker will write how they
+//! ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(super) async fn end_what_is_lost(shared: Arc<Shared>) {
     let every = shared.store.settings.ack_wait;
     let mut missed: HashMap<u64, u32> = HashMap::new();
     loop {
+        // Nothing tells that a message is gone: it is looked for, once in this time.
         sleep(every).await;
         let awaited = shared.awaited();
         if awaited.is_empty() {
@@ -60,7 +62,7 @@ async fn end(shared: &Shared, task: &Task) -> Result<(), crate::Error> {
     {
         return Ok(());
     }
-    let why = "it is no longer in the queue, and has no result: somebody has purged or deleted the queue, or its result is no longer kept";
+    let why = "it is no longer in the queue, and has no result: the queue was purged or deleted, or its result is no longer kept";
     let how = Failure::of(&JoinError::Undeliverable(why.to_owned()));
     shared.end(task, how).await
 }

@@ -77,7 +77,7 @@ impl Store {
         })
     }
 
-    /// A request has failed. Perhaps what it was for is gone: somebody has deleted it, or a server
+    /// A request has failed. Perhaps what it was for is gone: an administrator has deleted it, or a server
     /// was started anew without its data. What is missing is made again, as at the start; what this
     /// opened is found by its names, and needs not be opened again.
     pub(crate) async fn make_what_is_gone(&self, failed: &Error) {

@@ -203,7 +203,7 @@ async fn fetch(
                     () = &mut stop => break,
                     () = pause.wait() => {}
                 }
-                // Somebody may have deleted it, or its stream.
+                // The consumer may be deleted, or its stream.
                 match shared.store.consumer(&shared.build).await {
                     Ok(opened) => consumer = opened,
                     Err(e) => shared.store.make_what_is_gone(&e).await,

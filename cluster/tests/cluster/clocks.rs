@@ -32,7 +32,7 @@ fn library() -> Result<PathBuf, String> {
     .ok_or_else(|| "there is no libfaketime".to_owned())
 }
 
-/// A clock that is so many hours ahead.
+/// What a program is started with whose clock is `hours` ahead of the machine's.
 fn clock(hours: i32) -> [(&'static str, String); 3] {
     let library = library().expect("it was there");
     [
@@ -72,8 +72,8 @@ fn hours_apart() {
     }
 }
 
-/// `program --submitter URL HOURS`: what `main` is then. The worker's clock is so many hours ahead
-/// of the server's.
+/// `program --submitter URL HOURS`: what `main` is then. The worker's clock is `HOURS` ahead of the
+/// server's.
 pub(crate) fn main(arguments: &[String]) {
     let [url, hours] = arguments else {
         panic!("{arguments:?}");

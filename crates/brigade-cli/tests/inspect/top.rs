@@ -219,19 +219,21 @@ fn a_signal_ends_it_on_a_terminal_that_takes_nothing() {
     let syscall = format!("/proc/{}/syscall", top.child.id());
     let writes = format!("{} 0x1 ", libc::SYS_write);
     let limit = Instant::now() + Duration::from_secs(60);
+    // The kernel tells of no thread that it begins to wait.
     while !std::fs::read_to_string(&syscall).is_ok_and(|call| call.starts_with(&writes)) {
         assert!(Instant::now() < limit, "it does not wait for the terminal");
         std::thread::yield_now();
     }
+    let child = pidfd_open(Pid::from_child(&top.child), PidfdFlags::empty()).expect("a pidfd");
     kill_process(Pid::from_child(&top.child), Signal::TERM).expect("a signal");
-    let ended = loop {
-        if let Some(ended) = top.child.try_wait().expect("its status") {
-            break ended;
-        }
-        assert!(Instant::now() < limit, "it does not end");
-        std::thread::yield_now();
+    let mut ended = [PollFd::new(&child, PollFlags::IN)];
+    let minute = Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
     };
-    assert_eq!(ended.signal(), Some(libc::SIGTERM));
+    assert_eq!(poll(&mut ended, Some(&minute)), Ok(1), "it does not end");
+    let status = top.child.wait().expect("it ended");
+    assert_eq!(status.signal(), Some(libc::SIGTERM));
     assert!(!top.is_raw(), "the terminal's modes are as they were");
 }
 

@@ -20,9 +20,9 @@ use crate::task::waiters::FutureWaiters;
 use crate::worker::process::host::unsupported;
 use crate::{JoinError, JoinHandle, Message, PoolStats};
 
-/// What a task that captures is to a pool of processes.
+/// What a task that borrows a context is to a pool of processes.
 #[derive(Clone)]
-pub(in crate::pool) struct CapturedTarget(Infallible);
+pub(in crate::pool) struct TargetWithContext(Infallible);
 
 /// A pool of processes: there is none.
 pub(crate) struct ProcessPool(Infallible);
@@ -95,17 +95,17 @@ impl ProcessPool {
         match self.0 {}
     }
 
-    pub(in crate::pool) fn captured<C: Message + Sync, A: Message, R: Message>(
+    pub(in crate::pool) fn target_with<C: Message + Sync, A: Message, R: Message>(
         &self,
         _: &Context<C>,
         _: fn(&C, A) -> R,
-    ) -> CapturedTarget {
+    ) -> TargetWithContext {
         match self.0 {}
     }
 
     pub(in crate::pool) fn submit_captured_as<A: Message, R: Message>(
         self: &Arc<Self>,
-        _: CapturedTarget,
+        _: TargetWithContext,
         _: A,
         _: TaskOptions,
     ) -> JoinHandle<R> {
@@ -114,7 +114,7 @@ impl ProcessPool {
 
     pub(in crate::pool) fn try_submit_captured_as<A: Message, R: Message>(
         self: &Arc<Self>,
-        _: CapturedTarget,
+        _: TargetWithContext,
         _: A,
         _: TaskOptions,
     ) -> Result<JoinHandle<R>, A> {

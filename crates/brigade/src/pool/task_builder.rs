@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::policy::task_options::BuilderOptions;
-use super::process::CapturedTarget;
+use super::process::TargetWithContext;
 use super::thread::Callable;
 use super::{Context, Pool};
 use crate::{JoinHandle, Message};
@@ -54,7 +54,7 @@ enum What<A, R> {
     /// In a pool of threads: a function, and what it captures.
     Captured(Callable<A, R>),
     /// In a pool of processes.
-    CapturedTarget(CapturedTarget),
+    WithContext(TargetWithContext),
 }
 
 impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
@@ -74,7 +74,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
     ) -> TaskBuilder<'p, A, R> {
         let task = match &pool.backend {
             Backend::Thread(_) => What::Captured(Callable::with_context(context.clone(), task)),
-            Backend::Process(pool) => What::CapturedTarget(pool.captured(context, task)),
+            Backend::Process(pool) => What::WithContext(pool.target_with(context, task)),
         };
         TaskBuilder {
             pool,
@@ -140,7 +140,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
             }
             (Backend::Thread(pool), What::Captured(task)) => pool.submit_as(task, input, options),
             (Backend::Process(pool), What::Plain(task)) => pool.submit_as(task, input, options),
-            (Backend::Process(pool), What::CapturedTarget(task)) => {
+            (Backend::Process(pool), What::WithContext(task)) => {
                 pool.submit_captured_as(task, input, options)
             }
             _ => other_kind(),
@@ -163,7 +163,7 @@ impl<'p, A: Message, R: Message> TaskBuilder<'p, A, R> {
                 pool.try_submit_as(task, input, options)
             }
             (Backend::Process(pool), What::Plain(task)) => pool.try_submit_as(task, input, options),
-            (Backend::Process(pool), What::CapturedTarget(task)) => {
+            (Backend::Process(pool), What::WithContext(task)) => {
                 pool.try_submit_captured_as(task, input, options)
             }
             _ => other_kind(),

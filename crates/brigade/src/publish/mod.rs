@@ -23,7 +23,7 @@ use crate::sys::original::Original;
 use crate::sys::per_process::PerProcess;
 use crate::{Crash, Kind, PoolStats};
 
-/// How many crashes are kept, and how many bytes of each one's stderr.
+/// How many crashes are kept, and how many bytes of a worker's stderr.
 const MOST_CRASHES: usize = 16;
 const MOST_STDERR: usize = 512;
 
@@ -186,16 +186,13 @@ pub(crate) fn note_crash(pool: &dyn PoolSource, crash: &Crash) {
         .find(|(_, pool)| std::ptr::eq(pool.as_ptr().cast::<()>(), at))
         .map_or(0, |(&number, _)| number);
     drop(pools);
-    let stderr = crash.stderr();
-    let from = stderr.len().saturating_sub(MOST_STDERR);
-    let from = (from..=stderr.len()).find(|&at| stderr.is_char_boundary(at));
     let kept = KeptCrash {
         pool: number,
         pid: crash.pid(),
         cause: crash.cause().to_string(),
         task: crash.task().to_owned(),
         at: SystemTime::now(),
-        stderr: stderr[from.unwrap_or(stderr.len())..].to_owned(),
+        stderr: text::last_of(crash.stderr().as_bytes()).into_owned(),
     };
     let mut crashes = lock(&registry.crashes);
     crashes.truncate(MOST_CRASHES - 1);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{PoolPicture, TaskPicture, WorkerPicture, lock, pools};
+use super::{MOST_STDERR, PoolPicture, TaskPicture, WorkerPicture, lock, pools};
 use crate::PoolStats;
 use crate::task::contain::attempt;
 use crate::task::name::TaskName;
@@ -19,10 +19,8 @@ const MOST_NAME: usize = 200;
 const TAIL: usize = 4 << 10;
 /// Names of functions that are kept.
 const MOST_NAMES: usize = 1024;
-/// Bytes of what a worker has written to stderr.
-const MOST_STDERR: usize = 512;
 /// How long the fork servers have to tell what workers have written.
-const PATIENCE: Duration = Duration::from_millis(25);
+const STDERR_WITHIN: Duration = Duration::from_millis(25);
 /// The most pools that the text has.
 const MOST_POOLS: usize = 64;
 
@@ -64,7 +62,7 @@ impl Writer {
             comma(&mut out);
             self.pool(&mut out, *number, &picture, each);
         }
-        let (servers, workers) = live_workers(Instant::now() + PATIENCE);
+        let (servers, workers) = live_workers(Instant::now() + STDERR_WITHIN);
         out.push_str(r#"],"fork_servers":["#);
         for pid in servers {
             comma(&mut out);
@@ -265,7 +263,7 @@ fn stderr(out: &mut String, workers: &[LiveWorker], until: usize) {
 }
 
 /// What was written last, in whole lines if there is one.
-fn last_of(stderr: &[u8]) -> Cow<'_, str> {
+pub(super) fn last_of(stderr: &[u8]) -> Cow<'_, str> {
     let cut = stderr.len().saturating_sub(MOST_STDERR);
     let mut last = &stderr[cut..];
     let line_ends = last.iter().position(|&byte| byte == b'\n');

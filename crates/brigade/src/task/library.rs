@@ -58,7 +58,7 @@ struct Known {
 
 /// Those that functions of tasks lie in. Numbers are places in this list, from 1.
 static KNOWN: PerProcess<Mutex<Vec<Known>>> = PerProcess::new(Mutex::default);
-/// There are some: mostly there are none, and nobody has to look.
+/// The list is not empty. Mostly it is, and then no caller takes its lock.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 fn known() -> MutexGuard<'static, Vec<Known>> {

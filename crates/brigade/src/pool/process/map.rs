@@ -107,10 +107,8 @@ impl<A: Message, R: Message, I: Iterator<Item: InputItem<A>>> Map<A, R, I> {
         task: fn(&C, A) -> R,
         inputs: I,
     ) -> Map<A, R, I> {
-        match pool.target_with(context, task) {
-            Ok((target, context)) => Map::of(pool, Ok(target), Some(context), inputs),
-            Err(why) => Map::of(pool, Err(why), None, inputs),
-        }
+        let (target, context) = pool.target_with(context, task).parts();
+        Map::of(pool, target, context, inputs)
     }
 
     /// Of tasks that use their workers' state.

@@ -87,7 +87,7 @@ use crate::worker::process::host::worker_setup::WorkerSetup;
 use crate::worker::process::ipc::protocol::PoolWorkerSetup;
 use crate::{Kind, PoolStats};
 
-pub(in crate::pool) use self::captured::CapturedTarget;
+pub(in crate::pool) use self::captured::TargetWithContext;
 pub(crate) use self::context::EncodedContext;
 pub(crate) use self::pool::ProcessPool;
 pub(in crate::pool) use self::submit::StatePlan;

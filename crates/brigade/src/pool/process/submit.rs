@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::call_target::CallTarget;
+use super::captured::TargetWithContext;
 use super::context::EncodedContext;
 use super::handle::PoolTaskHandle;
 use super::input::EncodedInput;
@@ -77,7 +78,16 @@ impl ProcessPool {
 
     /// The call target of a task with a context, and the encoded context.
     #[track_caller]
-    pub(super) fn target_with<C: Message + Sync, A: Message, R: Message>(
+    pub(in crate::pool) fn target_with<C: Message + Sync, A: Message, R: Message>(
+        &self,
+        context: &Context<C>,
+        task: fn(&C, A) -> R,
+    ) -> TargetWithContext {
+        TargetWithContext(self.find_with(context, task))
+    }
+
+    #[track_caller]
+    fn find_with<C: Message + Sync, A: Message, R: Message>(
         &self,
         context: &Context<C>,
         task: fn(&C, A) -> R,
@@ -327,10 +337,7 @@ impl ProcessPool {
         if self.is_fork_of_owner() {
             return JoinHandle(HandleInner::Closed(Kind::Process));
         }
-        let (target, context) = match self.target_with(context, task) {
-            Ok((target, context)) => (Ok(target), Some(context)),
-            Err(why) => (Err(why), None),
-        };
+        let (target, context) = self.target_with(context, task).parts();
         self.submit_made(target, context, input)
     }
 
