@@ -12,6 +12,7 @@ mod page;
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 mod text;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::Location;
@@ -192,7 +193,7 @@ pub(crate) fn note_crash(pool: &dyn PoolSource, crash: &Crash) {
         cause: crash.cause().to_string(),
         task: crash.task().to_owned(),
         at: SystemTime::now(),
-        stderr: text::last_of(crash.stderr().as_bytes()).into_owned(),
+        stderr: last_of(crash.stderr().as_bytes()).into_owned(),
     };
     let mut crashes = lock(&registry.crashes);
     crashes.truncate(MOST_CRASHES - 1);
@@ -206,4 +207,15 @@ fn pools() -> Vec<(u64, Arc<dyn PoolSource>)> {
     alive
         .filter_map(|(&number, pool)| Some((number, pool.upgrade()?)))
         .collect()
+}
+
+/// What was written last, in whole lines if there is one.
+fn last_of(stderr: &[u8]) -> Cow<'_, str> {
+    let cut = stderr.len().saturating_sub(MOST_STDERR);
+    let mut last = &stderr[cut..];
+    let line_ends = last.iter().position(|&byte| byte == b'\n');
+    if let Some(end) = line_ends.filter(|&end| cut > 0 && end + 1 < last.len()) {
+        last = &last[end + 1..];
+    }
+    String::from_utf8_lossy(last)
 }

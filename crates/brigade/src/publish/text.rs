@@ -2,12 +2,11 @@
 //!
 //! There is room for so much, and no more: what does not fit is left out, and counted.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{MOST_STDERR, PoolPicture, TaskPicture, WorkerPicture, lock, pools};
+use super::{PoolPicture, TaskPicture, WorkerPicture, last_of, lock, pools};
 use crate::PoolStats;
 use crate::task::contain::attempt;
 use crate::task::name::TaskName;
@@ -262,17 +261,6 @@ fn stderr(out: &mut String, workers: &[LiveWorker], until: usize) {
     let _ = write!(out, r#"],"stderr_left_out":{left_out}"#);
 }
 
-/// What was written last, in whole lines if there is one.
-pub(super) fn last_of(stderr: &[u8]) -> Cow<'_, str> {
-    let cut = stderr.len().saturating_sub(MOST_STDERR);
-    let mut last = &stderr[cut..];
-    let line_ends = last.iter().position(|&byte| byte == b'\n');
-    if let Some(end) = line_ends.filter(|&end| cut > 0 && end + 1 < last.len()) {
-        last = &last[end + 1..];
-    }
-    String::from_utf8_lossy(last)
-}
-
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -381,7 +369,7 @@ mod tests {
         let lines = "0123456789\n".repeat(100);
         assert_eq!(last_of(lines.as_bytes()), "0123456789\n".repeat(46));
         let long = "x".repeat(5000) + "\n";
-        assert_eq!(last_of(long.as_bytes()).len(), MOST_STDERR);
+        assert_eq!(last_of(long.as_bytes()).len(), crate::publish::MOST_STDERR);
         assert_eq!(last_of(b"\xff\n"), "\u{fffd}\n");
     }
 

@@ -33,6 +33,7 @@ use std::any::Any;
 
 use self::decoder::{Decoder, Names};
 use self::error::{Error, Result};
+#[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) use self::format::MAX_BYTES;
 use self::format::{HAS_NAMES, HAS_WIDE_NAMES, VERSION, within_limit};
 use self::json::AsJson;
