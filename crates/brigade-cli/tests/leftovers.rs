@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use brigade_test_support::procfs;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
@@ -28,11 +29,13 @@ fn no_process_outlives_a_comparison() {
         run.stdout,
         run.stderr
     );
-    for pid in marked(&mark) {
+    // Other tests may run the same program at this time.
+    for pid in procfs::with_variable(MARK, &mark).expect("/proc") {
         // It may be on its way out, for its program died on purpose; it gets five seconds, not
         // fifty milliseconds, for the machine may be busy. The library's own tests measure how long
         // it takes.
-        let Ok(watched) = pidfd_open(pid, PidfdFlags::empty()) else {
+        let watched = Pid::from_raw(pid.cast_signed());
+        let Ok(watched) = pidfd_open(watched.expect("a process id"), PidfdFlags::empty()) else {
             continue;
         };
         let five = Timespec {
@@ -65,23 +68,6 @@ fn no_named_object_is_left() {
     );
     let left: Vec<_> = names().difference(&before).cloned().collect();
     assert!(left.is_empty(), "{left:?}");
-}
-
-/// Processes that come from the run with this mark. Other tests may run the same program at this
-/// time.
-fn marked(mark: &str) -> Vec<Pid> {
-    let needle = format!("{MARK}={mark}").into_bytes();
-    let entries = std::fs::read_dir("/proc").expect("/proc");
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter_map(|pid: i32| {
-        // One that has ended has none.
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-        environment
-            .split(|&byte| byte == 0)
-            .any(|variable| variable == needle)
-            .then(|| Pid::from_raw(pid))?
-    })
-    .collect()
 }
 
 /// What could have been named: files in shared memory, message queues, temporary files.

@@ -147,16 +147,19 @@ pub fn environment(pid: u32) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether a process has a program, and not its environment yet.
+/// Whether a process has a program, and possibly not its environment yet.
 fn is_starting(pid: u32) -> io::Result<bool> {
-    // The 51st field of all, of which two are cut off: where the environment ends.
-    const ENVIRONMENT_ENDS: usize = 51 - 3;
+    // The 27th field of all, of which two are cut off: where the program's code ends. The kernel
+    // sets it after the environment's two ends. These are no sign: at first both are 0, then both
+    // are the place where it begins, as with a program that has none (create_elf_tables in
+    // fs/binfmt_elf.c).
+    const CODE_ENDS: usize = 27 - 3;
     let stat = stat(pid)?;
     let ended = stat
         .first()
         .is_some_and(|state| state == "Z" || state == "X");
-    let ends_nowhere = stat.get(ENVIRONMENT_ENDS).is_some_and(|at| at == "0");
-    // The kernel's own threads have no program; and of another user's it is not told.
+    let ends_nowhere = stat.get(CODE_ENDS).is_some_and(|at| at == "0");
+    // The kernel's own threads have no program; another user's program has a 1 here.
     Ok(!ended && ends_nowhere && fs::read_link(format!("/proc/{pid}/exe")).is_ok())
 }
 
@@ -180,8 +183,12 @@ mod tests {
 
     #[test]
     fn a_program_that_is_just_started_has_its_environment() {
-        for turn in 0..300 {
+        // The more variables, the longer the kernel takes to lay them out.
+        let variables = (0..1_000).map(|number| (format!("VARIABLE_{number}"), "value"));
+        let variables: Vec<_> = variables.collect();
+        for turn in 0..1_000 {
             let mut child = std::process::Command::new("/bin/cat")
+                .envs(variables.iter().map(|(name, value)| (name, value)))
                 .stdin(std::process::Stdio::piped())
                 .spawn()
                 .expect("cat starts");
@@ -190,6 +197,18 @@ mod tests {
             drop(child.stdin.take());
             child.wait().expect("cat ends");
         }
+    }
+
+    #[test]
+    fn a_program_without_environment_has_none() {
+        let mut child = std::process::Command::new("/bin/cat")
+            .env_clear()
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        assert_eq!(environment(child.id()).expect("it lives"), []);
+        drop(child.stdin.take());
+        child.wait().expect("cat ends");
     }
 
     #[test]
