@@ -128,6 +128,24 @@ fn no_size_is_too_small_or_too_large() {
 }
 
 #[test]
+fn a_small_screen_shows_the_table_with_the_columns_that_fit() {
+    let rows = vec![row(7, Role::Program, 0.0), row(8, Role::Worker(1), 99.5)];
+    let app = app(rows);
+    let small = screen(&app, 20, 5, PLAIN);
+    for expected in ["ID      STATE", "> 7       running", "  8       running"] {
+        assert!(small.contains(expected), "no {expected:?} in\n{small}");
+    }
+    assert!(!small.contains("TASK"), "{small}");
+    let narrow = screen(&app, 40, 6, PLAIN);
+    assert!(narrow.contains("ID      STATE       CPU% TASK"), "{narrow}");
+    assert!(narrow.contains("program::tas"), "{narrow}");
+    let wide = screen(&app, 65, 8, PLAIN);
+    for title in super::view::COLUMNS {
+        assert!(wide.contains(title.title), "no {}: {wide}", title.title);
+    }
+}
+
+#[test]
 fn the_selected_row_stays_selected_and_is_on_the_screen() {
     let rows: Vec<Row> = (1..100)
         .map(|id| row(id, Role::Worker(1), f64::from(id)))

@@ -20,6 +20,33 @@ use crate::terminal::Paint;
 const POOLS: usize = 4;
 /// Lines of stderr of the selected worker.
 const STDERR: usize = 4;
+/// Lines that the table has on any screen that is so high: its header and two rows.
+const TABLE: u16 = 3;
+
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    width: u16,
+    /// On a narrow screen those with the highest rank are left out.
+    rank: u8,
+}
+
+const fn column(title: &'static str, width: u16, rank: u8) -> Column {
+    Column { title, width, rank }
+}
+
+/// In the order of [`cells`].
+pub(super) const COLUMNS: [Column; 7] = [
+    column("ID", 7, 0),
+    column("WHAT", 11, 4),
+    column("STATE", 9, 1),
+    column("  CPU%", 6, 3),
+    column("   MEMORY", 9, 6),
+    column("    FOR", 7, 5),
+    // It takes what is left.
+    column("TASK", 8, 2),
+];
+/// What stands before the selected row.
+const SELECTED: &str = "> ";
 
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, paint: Paint) {
     let [body, last] = rows(frame.area(), [Constraint::Min(0), Constraint::Length(1)]);
@@ -83,10 +110,9 @@ fn draw_programs(frame: &mut Frame<'_>, area: Rect, programs: &Programs) {
 fn draw_program(frame: &mut Frame<'_>, area: Rect, shown: &Shown, paint: Paint) {
     let head = head(shown, paint);
     let detail = detail(shown);
-    // The table has at least a few rows, if there is any room at all.
     let height = |line: &Line<'_>| line.width().div_ceil(usize::from(area.width).max(1)).max(1);
     let head_height = head.iter().map(height).sum::<usize>() as u16;
-    let head_height = head_height.min(area.height);
+    let head_height = head_height.min(area.height.saturating_sub(TABLE).max(1));
     let left = area.height.saturating_sub(head_height);
     let detail_height = (detail.len() as u16 + 1)
         .min(left.saturating_sub(6))
@@ -171,34 +197,45 @@ fn bad(paint: Paint) -> Style {
 }
 
 fn draw_table(frame: &mut Frame<'_>, area: Rect, shown: &Shown, paint: Paint) {
-    let lines = shown.sample.rows.iter().map(|row| table_row(row, paint));
-    let widths = [
-        Constraint::Length(7),
-        Constraint::Length(11),
-        Constraint::Length(9),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Min(8),
-    ];
-    let header = TableRow::new([
-        "ID",
-        "WHAT",
-        "STATE",
-        "  CPU%",
-        "   MEMORY",
-        "    FOR",
-        "TASK",
-    ]);
+    let fits = fitting(area.width);
+    let of_fitting = |cells: [Cell<'static>; COLUMNS.len()]| {
+        let all = cells.into_iter().zip(fits);
+        TableRow::new(all.filter_map(|(cell, fits)| fits.then_some(cell)))
+    };
+    let rows = shown.sample.rows.iter();
+    let lines = rows.map(|row| of_fitting(cells(row, paint)));
+    let all = COLUMNS.iter().zip(fits).filter(|(_, fits)| *fits);
+    let widths = all.map(|(column, _)| match column.title {
+        "TASK" => Constraint::Min(column.width),
+        _ => Constraint::Length(column.width),
+    });
+    let header = of_fitting(COLUMNS.map(|column| Cell::from(column.title)));
     let table = Table::new(lines, widths)
         .header(header.style(bold()))
         .row_highlight_style(selected())
-        .highlight_symbol("> ");
+        .highlight_symbol(SELECTED);
     let mut state = TableState::new().with_selected(shown.index());
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn table_row(row: &Row, paint: Paint) -> TableRow<'static> {
+/// Which columns have room. The first in rank has a place on every screen.
+fn fitting(width: u16) -> [bool; COLUMNS.len()] {
+    let mut fits = [false; COLUMNS.len()];
+    let mut taken = SELECTED.len() as u16;
+    for rank in 0..COLUMNS.len() {
+        let of_rank = |column: &Column| usize::from(column.rank) == rank;
+        let index = COLUMNS.iter().position(of_rank).unwrap_or(rank);
+        // A space stands between two.
+        taken += COLUMNS[index].width + u16::from(rank > 0);
+        if taken > width && rank > 0 {
+            break;
+        }
+        fits[index] = true;
+    }
+    fits
+}
+
+fn cells(row: &Row, paint: Paint) -> [Cell<'static>; COLUMNS.len()] {
     let what = match row.role {
         Role::Program => "program".to_owned(),
         Role::Worker(pool) if row.thread_of.is_some() => format!("thread of {pool}"),
@@ -217,28 +254,29 @@ fn table_row(row: &Row, paint: Paint) -> TableRow<'static> {
         "stopped" | "zombie" => bad(paint),
         _ => Style::new(),
     };
-    TableRow::new([
-        Cell::from(if row.id == 0 {
-            "-".to_owned()
-        } else {
-            row.id.to_string()
-        }),
+    let id = match row.id {
+        0 => "-".to_owned(),
+        id => id.to_string(),
+    };
+    let cpu = row
+        .cpu
+        .map_or_else(|| format!("{:>6}", "-"), |cpu| format!("{cpu:>6.1}"));
+    let memory = row.resident.map_or_else(
+        || format!("{:>9}", "-"),
+        |bytes| format!("{:>9}", size(bytes)),
+    );
+    let for_how_long = row
+        .for_ns
+        .map_or_else(String::new, |nanos| format!("{:>7}", age(nanos)));
+    [
+        Cell::from(id),
         Cell::from(what),
         Cell::from(Span::styled(row.state.clone(), style)),
-        Cell::from(
-            row.cpu
-                .map_or_else(|| format!("{:>6}", "-"), |cpu| format!("{cpu:>6.1}")),
-        ),
-        Cell::from(row.resident.map_or_else(
-            || format!("{:>9}", "-"),
-            |bytes| format!("{:>9}", size(bytes)),
-        )),
-        Cell::from(
-            row.for_ns
-                .map_or_else(String::new, |nanos| format!("{:>7}", age(nanos))),
-        ),
+        Cell::from(cpu),
+        Cell::from(memory),
+        Cell::from(for_how_long),
         Cell::from(task),
-    ])
+    ]
 }
 
 /// Of the selected one: its memory, what it waits in, and how those before it died.

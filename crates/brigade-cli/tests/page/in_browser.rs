@@ -42,11 +42,14 @@ fn a_browser_moves_the_sliders_by_keys_and_computes_as_the_program_does() {
                  program: said.map((one) => Number(one.value)), words: said.map((one) => one.textContent),
                  script: bars.map((one) => Number(one.value)), shown: bars.map((one) => one.textContent),
                  sentence: row.dataset.says, says: document.getElementById('says').textContent,
+                 about: row.querySelector('small').textContent, which: document.getElementById('which').textContent,
                }};
              }})()"
         ));
         assert_eq!(found["words"], found["shown"], "{found}");
         assert_eq!(found["sentence"], found["says"], "{found}");
+        let about = found["about"].as_str().expect("a text");
+        assert_eq!(found["which"], format!("A task of {about}"), "{found}");
         for way in 0..3 {
             let [program, script] =
                 ["program", "script"].map(|by| found[by][way].as_f64().expect("a number"));

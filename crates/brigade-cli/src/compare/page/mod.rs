@@ -162,7 +162,12 @@ fn your_task(out: &mut String, model: &Result<Model, crate::fail::Failure>) {
             unit = slider.unit,
         );
     }
-    out.push_str("</form>\n<p class=\"verdict\" id=\"says\" role=\"status\" aria-live=\"polite\">");
+    let _ = write!(
+        out,
+        "</form>\n<noscript><p>Without JavaScript this is one example; others are in the table below.</p></noscript>\n\
+         <p id=\"which\">A task of {}</p>\n<p class=\"verdict\" id=\"says\" role=\"status\" aria-live=\"polite\">",
+        prose(&about(FIRST))
+    );
     out.push_str(&prose(&model.verdict(FIRST).1));
     out.push_str("</p>\n");
     bars(out, model);
@@ -264,16 +269,6 @@ fn typical(out: &mut String, model: &Model) {
     );
     for (name, task) in &TYPICAL {
         let (word, says) = model.verdict(*task);
-        let crash = if task.crash == 0.0 {
-            "never crashes".to_owned()
-        } else {
-            format!("1 in {} crashes", grouped(task.crash as u64))
-        };
-        let about = format!(
-            "{}, {} of input, {crash}",
-            Unit::Nanoseconds.one(task.length),
-            Unit::Bytes.one(task.input)
-        );
         let _ = write!(
             out,
             "<tr data-length=\"{}\" data-input=\"{}\" data-crash=\"{}\" data-says=\"{}\"><th scope=\"row\"><span class=\"name\">{name}</span> <small>{}</small></th>",
@@ -281,7 +276,7 @@ fn typical(out: &mut String, model: &Model) {
             task.input,
             task.crash,
             prose(&says),
-            prose(&about),
+            prose(&about(*task)),
         );
         for ((id, _), cost) in WAYS.iter().zip(model.costs(*task)) {
             let total = cost.total();
@@ -294,6 +289,20 @@ fn typical(out: &mut String, model: &Model) {
         let _ = writeln!(out, "<td>{word}</td></tr>");
     }
     out.push_str("</tbody></table></div>\n");
+}
+
+/// Its length, its input, how often it crashes. `page.js` says it in the same words.
+fn about(task: Task) -> String {
+    let crash = if task.crash == 0.0 {
+        "never crashes".to_owned()
+    } else {
+        format!("1 in {} crashes", grouped(task.crash as u64))
+    };
+    format!(
+        "{}, {} of input, {crash}",
+        Unit::Nanoseconds.one(task.length),
+        Unit::Bytes.one(task.input)
+    )
 }
 
 /// `1,000,000`

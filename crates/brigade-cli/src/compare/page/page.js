@@ -39,6 +39,10 @@
     const crashes = (sum + worker.recovery) * (probability / (1 - probability));
     return { parts: [...attempt, crashes], total: sum + crashes };
   };
+  const about = (task) => {
+    const crash = task.crash === 0 ? "never crashes" : `1 in ${task.crash.toLocaleString("en")} crashes`;
+    return `${time(task.length)}, ${said(bytes, task.input)} of input, ${crash}`;
+  };
   const verdict = (totals, task) => {
     const [thread, pooled, fresh] = totals.map(time);
     const by = ratio(totals[1] / totals[0]);
@@ -99,6 +103,7 @@
         from += width;
       });
     });
+    byId("which").textContent = `A task of ${about(task)}`;
     const text = verdict(costs.map((one) => one.total), task);
     // A screen reader speaks when the text changes, and only then.
     if (byId("says").textContent !== text) byId("says").textContent = text;
