@@ -29,14 +29,16 @@
 //! The thread has no end of a channel, only a view of its first page: a channel whose last sender
 //! is dropped is disconnected at once.
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::sim::futures::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering, fence, futex};
 use crate::sync::DeathWatch;
 use crate::sys::error::{Call, THREAD};
-use crate::sys::futex;
 use crate::sys::original::Original;
 use crate::sys::per_process::PerProcess;
 use crate::sys::signal::Blocked;
@@ -47,7 +49,7 @@ use crate::transport::header::{ChannelHeader, RoomView};
 const TICK: Duration = Duration::from_millis(100);
 
 /// How many channels one thread has: it sleeps on two words more.
-const MOST_CHANNELS: usize = futex::MOST - 2;
+const MOST_CHANNELS: usize = crate::sys::futex::MOST - 2;
 
 /// A sending side's place with the thread, for this process.
 #[derive(Debug)]
@@ -67,14 +69,25 @@ struct AwaitedRoom {
     seen: AtomicU32,
 }
 
+/// What a look of the thread has seen: the words as they were, while which it may sleep.
+struct Seen {
+    called: u32,
+    rooms: Vec<(Arc<AwaitedRoom>, u32)>,
+    /// Futures wait.
+    is_awaited: bool,
+}
+
+/// What a thread keeps from look to look.
+struct Looks {
+    watch: DeathWatch,
+    /// When the first future of each channel is to look whatever the words say.
+    tick: Option<Instant>,
+}
+
 impl RoomRegistration {
     pub(super) fn new(channel: &ChannelHeader) -> io::Result<RoomRegistration> {
         let view = channel.room_view()?;
-        let room = Arc::new(AwaitedRoom {
-            seen: AtomicU32::new(view.now()),
-            view,
-            waiters: FutureWaiters::default(),
-        });
+        let room = Arc::new(AwaitedRoom::new(view));
         Ok(RoomRegistration {
             process: Original::this_process(),
             thread: RoomThread::with(Arc::clone(&room))?,
@@ -88,11 +101,7 @@ impl RoomRegistration {
 
     /// A future has entered itself with the waiters. It has to try again afterwards.
     pub(super) fn announce_wait(&self, channel: &ChannelHeader) {
-        // Store–fence–load: either the thread sees the future, or this sees that it does not tick.
-        fence(Ordering::SeqCst);
-        if !self.thread.ticks.load(Ordering::SeqCst) {
-            self.thread.call();
-        }
+        self.thread.have_it_look_soon();
         channel.announce_wait();
     }
 }
@@ -107,6 +116,14 @@ impl Drop for RoomRegistration {
 }
 
 impl AwaitedRoom {
+    fn new(view: RoomView) -> AwaitedRoom {
+        AwaitedRoom {
+            seen: AtomicU32::new(view.now()),
+            view,
+            waiters: FutureWaiters::default(),
+        }
+    }
+
     /// Notifies a future if there may be room, or `at_any_rate`. Returns the word to sleep on, and
     /// whether futures waited.
     fn look(&self, at_any_rate: bool) -> (u32, bool) {
@@ -143,6 +160,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl RoomThread {
+    fn new(room: Arc<AwaitedRoom>) -> RoomThread {
+        RoomThread {
+            called: AtomicU32::new(0),
+            ticks: AtomicBool::new(false),
+            rooms: Mutex::new(vec![room]),
+        }
+    }
+
     /// A thread of this process, which has this channel from now on.
     fn with(room: Arc<AwaitedRoom>) -> io::Result<&'static RoomThread> {
         // A fork has not its parent's threads, and starts its own.
@@ -157,11 +182,7 @@ impl RoomThread {
                 return Ok(thread);
             }
         }
-        let thread: &'static RoomThread = Box::leak(Box::new(RoomThread {
-            called: AtomicU32::new(0),
-            ticks: AtomicBool::new(false),
-            rooms: Mutex::new(vec![room]),
-        }));
+        let thread: &'static RoomThread = Box::leak(Box::new(RoomThread::new(room)));
         // The program's signals are for its own threads.
         let blocked = Blocked::all();
         std::thread::Builder::new()
@@ -180,44 +201,76 @@ impl RoomThread {
         self.call();
     }
 
+    /// A future waits, which has entered itself with a channel's waiters. Has the thread look,
+    /// unless that looks soon.
+    fn have_it_look_soon(&self) {
+        // Store–fence–load: either the thread sees the future, or this sees that it does not tick.
+        fence(Ordering::SeqCst);
+        if !self.ticks.load(Ordering::SeqCst) {
+            self.call();
+        }
+    }
+
     /// Has the thread look.
     fn call(&self) {
         self.called.fetch_add(1, Ordering::Release);
-        futex::wake_all_shared(&self.called);
+        futex::wake_all(&self.called);
     }
 
     fn run(&self) {
-        let mut watch = DeathWatch::begin();
-        // When the first future of each channel is to look whatever the words say.
-        let mut tick: Option<Instant> = None;
+        let mut looks = Looks {
+            watch: DeathWatch::begin(),
+            tick: None,
+        };
         loop {
-            let called = self.called.load(Ordering::Acquire);
-            self.ticks.store(false, Ordering::SeqCst);
-            // Store–fence–load: see `announce_wait`.
-            fence(Ordering::SeqCst);
-            let rooms = lock(&self.rooms).clone();
-            let before = std::mem::replace(&mut watch, DeathWatch::begin());
-            // By the clock: words that change all the time do not keep it from ticking.
-            let has_ticked = tick.take_if(|at| *at <= Instant::now()).is_some();
-            let at_any_rate = has_ticked || watch.saw_a_death_since(&before);
-            let mut is_awaited = false;
-            let words: Vec<_> = rooms
-                .iter()
-                .map(|room| {
-                    let (word, awaited) = room.look(at_any_rate);
-                    is_awaited |= awaited;
-                    (room.view.word(), word)
-                })
-                .collect();
-            if is_awaited {
-                self.ticks.store(true, Ordering::SeqCst);
-                let until = *tick.get_or_insert_with(|| Instant::now() + TICK);
-                watch.sleep_on_all((&self.called, called), &words, Some(until));
-            } else {
-                tick = None;
-                // Channels for which no future waits wake it in vain, for other processes' senders.
-                futex::wait_shared(&self.called, called, None);
-            }
+            let seen = self.look(&mut looks);
+            self.sleep(&mut looks, seen);
         }
     }
+
+    fn look(&self, looks: &mut Looks) -> Seen {
+        let called = self.called.load(Ordering::Acquire);
+        self.ticks.store(false, Ordering::SeqCst);
+        // Store–fence–load: see `have_it_look_soon`.
+        fence(Ordering::SeqCst);
+        let rooms = lock(&self.rooms).clone();
+        let before = std::mem::replace(&mut looks.watch, DeathWatch::begin());
+        // By the clock: words that change all the time do not keep it from ticking.
+        let has_ticked = looks.tick.take_if(|at| *at <= Instant::now()).is_some();
+        let at_any_rate = has_ticked || looks.watch.saw_a_death_since(&before);
+        let mut is_awaited = false;
+        let rooms = rooms.into_iter().map(|room| {
+            let (word, awaited) = room.look(at_any_rate);
+            is_awaited |= awaited;
+            (room, word)
+        });
+        Seen {
+            called,
+            rooms: rooms.collect(),
+            is_awaited,
+        }
+    }
+
+    fn sleep(&self, looks: &mut Looks, seen: Seen) {
+        if seen.is_awaited {
+            self.ticks.store(true, Ordering::SeqCst);
+            looks.tick = looks.tick.or_else(next_tick);
+            let words = seen
+                .rooms
+                .iter()
+                .map(|(room, word)| (room.view.word(), *word));
+            let words: Vec<_> = words.collect();
+            let own = (&self.called, seen.called);
+            looks.watch.sleep_on_all(own, &words, looks.tick);
+        } else {
+            looks.tick = None;
+            // Channels for which no future waits wake it in vain, for other processes' senders.
+            futex::wait(&self.called, seen.called, None);
+        }
+    }
+}
+
+/// In models never: a tick would hide a wake-up that is lost.
+fn next_tick() -> Option<Instant> {
+    (!cfg!(loom)).then(|| Instant::now() + TICK)
 }

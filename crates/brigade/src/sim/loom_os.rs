@@ -52,8 +52,8 @@ pub(crate) fn be(n: u32) {
 struct LoomWorld {
     epoch: AtomicU32,
     dead: [AtomicU32; PROCESSES],
-    /// The sleepers, each with its word, in the order in which they are woken.
-    asleep: Mutex<Vec<(usize, Arc<Condvar>)>>,
+    /// The sleepers, each with its words, in the order in which they are woken.
+    asleep: Mutex<Vec<(Vec<usize>, Arc<Condvar>)>>,
 }
 
 loom::lazy_static! {
@@ -71,8 +71,8 @@ fn address(word: &AtomicU32) -> usize {
 fn wake(at: Option<usize>, most: usize) {
     if let Ok(mut asleep) = WORLD.asleep.lock() {
         let mut left = most;
-        asleep.retain(|(word, sleeper)| {
-            let woken = left > 0 && at.is_none_or(|at| at == *word);
+        asleep.retain(|(words, sleeper)| {
+            let woken = left > 0 && at.is_none_or(|at| words.contains(&at));
             if woken {
                 left -= 1;
                 sleeper.notify_one();
@@ -124,14 +124,23 @@ impl DeathWatch {
         self.epoch != earlier.epoch
     }
 
-    /// Nothing in a model does that.
+    /// As the real one's, but for the deadline: see [`sleep`](Self::sleep).
     pub(crate) fn sleep_on_all(
         &self,
-        _: (&std::sync::atomic::AtomicU32, u32),
-        _: &[(&AtomicU32, u32)],
-        _: Option<Instant>,
+        own: (&AtomicU32, u32),
+        others: &[(&AtomicU32, u32)],
+        deadline: Option<Instant>,
     ) -> Wake {
-        Wake::TimedOut
+        if deadline.is_some() {
+            return Wake::TimedOut;
+        }
+        let words: Vec<_> = std::iter::once(&own).chain(others).copied().collect();
+        let addresses = words.iter().map(|(word, _)| address(word)).collect();
+        fall_asleep(addresses, || {
+            let is_expected =
+                |(word, value): &(&AtomicU32, u32)| word.load(Ordering::SeqCst) == *value;
+            words.iter().all(is_expected) && WORLD.epoch.load(Ordering::SeqCst) == self.epoch
+        })
     }
 
     /// A deadline is one that has passed, once anything has happened.
@@ -139,7 +148,7 @@ impl DeathWatch {
         if deadline.is_some() {
             return Wake::TimedOut;
         }
-        fall_asleep(word, || {
+        fall_asleep(vec![address(word)], || {
             word.load(Ordering::SeqCst) == expected
                 && WORLD.epoch.load(Ordering::SeqCst) == self.epoch
         })
@@ -147,7 +156,7 @@ impl DeathWatch {
 }
 
 /// As the kernel's futexes: sleeps while it `may`, until it is woken.
-fn fall_asleep(word: &AtomicU32, may: impl FnOnce() -> bool) -> Wake {
+fn fall_asleep(words: Vec<usize>, may: impl FnOnce() -> bool) -> Wake {
     let Ok(mut asleep) = WORLD.asleep.lock() else {
         return Wake::Look;
     };
@@ -155,7 +164,7 @@ fn fall_asleep(word: &AtomicU32, may: impl FnOnce() -> bool) -> Wake {
         return Wake::Look;
     }
     let me = Arc::new(Condvar::new());
-    asleep.push((address(word), me.clone()));
+    asleep.push((words, me.clone()));
     while asleep.iter().any(|(_, sleeper)| Arc::ptr_eq(sleeper, &me)) {
         match me.wait(asleep) {
             Ok(again) => asleep = again,
@@ -169,7 +178,9 @@ fn fall_asleep(word: &AtomicU32, may: impl FnOnce() -> bool) -> Wake {
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Wake {
     match deadline {
         Some(_) => Wake::TimedOut,
-        None => fall_asleep(word, || word.load(Ordering::SeqCst) == expected),
+        None => fall_asleep(vec![address(word)], || {
+            word.load(Ordering::SeqCst) == expected
+        }),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`shared`] | words in memory that processes share: `sync`, `transport` | std, kernel | `loom_os` | as real |
 //! | [`claims`] | the claims of a worker and its host: `worker/process/ipc/{claims,handoff}.rs` | std, kernel | `loom_os` | `shuttle_os` |
 //! | [`local`] | threads of one process: `pool/process` | std, kernel | as real | `shuttle_os` |
+//! | [`futures`] | futures of one process and what notifies them: `task/waiters.rs`, `channel/room.rs` | std, kernel | `loom_os` | as real |
 //!
 //! Two stand-ins are chosen in the layer that they belong to: `DeathWatch` and `Token`, in
 //! [`sync`](crate::sync) (the liveness table, `loom_os`, or `portable` on systems without
@@ -32,6 +33,21 @@ pub(crate) mod claims {
     pub(crate) use super::shuttle_os::{
         AtomicU32, AtomicU64, Ordering, claims_futex as futex, fence, store_over,
     };
+}
+
+/// What futures of one process and the thread that notifies them meet in.
+pub(crate) mod futures {
+    pub(crate) use super::shared::Ordering;
+    #[cfg(all(target_os = "linux", not(brigade_portable)))]
+    pub(crate) use super::shared::{AtomicU32, fence, futex};
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize};
+    #[cfg(loom)]
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+    #[cfg(all(target_os = "linux", not(any(loom, brigade_portable))))]
+    pub(crate) use std::sync::atomic::AtomicBool;
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicUsize};
 }
 
 /// What the threads of a host meet in, how they sleep and wake, and what time it is.

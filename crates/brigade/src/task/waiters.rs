@@ -6,10 +6,10 @@
 //! be notified. A future that is dropped after it was notified notifies the next.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
+use crate::sim::futures::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::task::contain::contained;
 
 /// The futures that wait for one thing.

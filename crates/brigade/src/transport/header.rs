@@ -71,7 +71,7 @@ struct ReceiverWords {
 /// Written by both, seldom. Whether a sender waits for room, and the word by which it is woken.
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
-pub(super) struct CapacityWait {
+pub(crate) struct CapacityWait {
     /// The receiver was dropped: a hint that comes sooner than the link's.
     closed: AtomicU32,
     /// A sender waits, or did.
@@ -89,7 +89,7 @@ pub(super) struct CapacityWait {
 
 impl CapacityWait {
     /// A sender has found no room. It has to look again, and then it may [`sleep`](Self::sleep).
-    pub(super) fn announce(&self) -> AnnouncedWait {
+    pub(crate) fn announce(&self) -> AnnouncedWait {
         let room = self.room.load(Ordering::Acquire);
         let death_watch = DeathWatch::begin();
         self.for_room.store(1, Ordering::Relaxed);
@@ -98,14 +98,14 @@ impl CapacityWait {
     }
 
     /// Sleeps until there may be room, or a process has died, since it was announced.
-    pub(super) fn sleep(&self, announced: &AnnouncedWait, until: Option<Instant>) -> Wake {
+    pub(crate) fn sleep(&self, announced: &AnnouncedWait, until: Option<Instant>) -> Wake {
         announced
             .death_watch
             .sleep(&self.room, announced.room, until)
     }
 
     /// The receiver has made room, and wakes the senders that wait for it.
-    pub(super) fn made_room(&self) {
+    pub(crate) fn made_room(&self) {
         fence(Ordering::SeqCst);
         if self.for_room.load(Ordering::Relaxed) != 0
             && self.for_room.swap(0, Ordering::AcqRel) != 0
@@ -122,7 +122,7 @@ impl CapacityWait {
 
 /// A sender's announcement that it waits for room.
 #[derive(Debug)]
-pub(super) struct AnnouncedWait {
+pub(crate) struct AnnouncedWait {
     room: u32,
     death_watch: DeathWatch,
 }

@@ -1,8 +1,10 @@
 //! Where memory runs out, the kernel kills the task's process, and not the program.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use brigade::process::Builder;
 use brigade::{Cause, JoinError, Kind, Pool, process};
@@ -13,7 +15,8 @@ use crate::observe::{check, host, well_behaved};
 use crate::secure::skip;
 use crate::trials::trial;
 
-pub(crate) const HOSTS: &[(&str, Host)] = &[("hungry", hungry), ("scores", scores)];
+pub(crate) const HOSTS: &[(&str, Host)] =
+    &[("hungry", hungry), ("scores", scores), ("limited", limited)];
 
 const MIB: usize = 1 << 20;
 
@@ -36,6 +39,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     all.push(trial("workers_have_a_higher_oom_score_adj", || {
         well_behaved("scores", &[]);
     }));
+    all.push(trial(
+        "a_limited_fork_server_is_not_killed_before_workers",
+        || {
+            let Some(group) = Group::new(256 * MIB) else {
+                return skip("no control group with a limit of memory can be made here");
+            };
+            check("limited", group.run(host("limited")));
+        },
+    ));
     all
 }
 
@@ -45,8 +57,8 @@ struct Group(PathBuf);
 impl Group {
     /// `None`: there can be none.
     fn new(limit: usize) -> Option<Group> {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let ours = fs::read_to_string("/proc/self/cgroup").ok()?;
         let v1 = ours.lines().find_map(|l| l.split_once(":memory:"));
         let (mount, path, file) = match v1 {
@@ -106,6 +118,36 @@ fn hungry(args: &[String]) -> Done {
     }
     assert!(std::hint::black_box(own).iter().all(|&b| b == 1));
     Ok(())
+}
+
+/// Workers have the highest value, and the fork server its own, also while it forks.
+fn limited(_: &[String]) -> Done {
+    brigade::init();
+    assert_eq!(process::spawn(score, ())?.join()?, "1000");
+    let forks: u32 = process::spawn(parent, ())?.join()?;
+    let file = format!("/proc/{forks}/oom_score_adj");
+    let own = fs::read_to_string("/proc/self/oom_score_adj")?;
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !ended.load(Ordering::Relaxed) {
+                seen.extend(fs::read_to_string(&file));
+            }
+            seen
+        });
+        for _ in 0..500 {
+            assert_eq!(process::spawn(score, ())?.join()?, "1000");
+        }
+        ended.store(true, Ordering::Relaxed);
+        let seen = seen.join().expect("it reads");
+        assert_eq!(seen, BTreeSet::from([own]));
+        Ok(())
+    })
+}
+
+fn parent(_: ()) -> u32 {
+    std::os::unix::process::parent_id()
 }
 
 fn score(_: ()) -> String {

@@ -10,14 +10,22 @@ use crate::sys::mapping::Mapping;
 /// neither side connected.
 #[derive(Debug)]
 pub(crate) struct RoomView {
-    mapping: Mapping,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Mapped(Mapping),
+    /// Of a model, whose atomics are made at run time.
+    #[cfg(loom)]
+    Made(std::sync::Arc<CapacityWait>),
 }
 
 impl ChannelHeader {
     /// A view of what senders wait for.
     pub(crate) fn room_view(&self) -> io::Result<RoomView> {
         Ok(RoomView {
-            mapping: Mapping::writable(&self.file, LEN)?,
+            memory: Memory::Mapped(Mapping::writable(&self.file, LEN)?),
         })
     }
 
@@ -34,8 +42,19 @@ impl ChannelHeader {
 }
 
 impl RoomView {
+    #[cfg(all(test, loom))]
+    pub(crate) fn made(waiting: std::sync::Arc<CapacityWait>) -> RoomView {
+        RoomView {
+            memory: Memory::Made(waiting),
+        }
+    }
+
     fn waiting(&self) -> &CapacityWait {
-        &words_in(&self.mapping).waiting
+        match &self.memory {
+            Memory::Mapped(mapping) => &words_in(mapping).waiting,
+            #[cfg(loom)]
+            Memory::Made(waiting) => waiting,
+        }
     }
 
     /// The word that changes when there may be room.

@@ -1,6 +1,6 @@
-//! The `oom_score_adj` that a task's builder asks for: /proc/[pid]/oom_score_adj, proc(5). Any
+//! A worker's `oom_score_adj`, also that which a task's builder asks for: /proc/[pid]/oom_score_adj, proc(5). Any
 //! process may raise the value; to lower it below that with which a process began takes
-//! CAP_SYS_RESOURCE. What workers have otherwise is the fork server's doing.
+//! CAP_SYS_RESOURCE.
 
 use std::io::{self, Write};
 
@@ -8,6 +8,9 @@ use rustix::fs::OFlags;
 
 use crate::sys::error::Call;
 use crate::sys::opened;
+
+/// The first to be killed. Why workers have it, and who sets it: `fork_server/oom_score.rs`.
+pub(in crate::worker::process) const HIGHEST: i16 = 1000;
 
 pub(in crate::worker::process) const PATH: &str = "/proc/self/oom_score_adj";
 

@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit};
 
-use super::groups;
 use super::this_worker::become_the_worker_of;
 use super::worker::{EXIT_NOT_STARTED, Worker};
 use super::worker_loop::WorkerLoop;
+use super::{groups, oom_score};
 use crate::sync::liveness::{self, LivenessTable, Token};
 use crate::sys::error;
 use crate::sys::fds::Pinned;
@@ -42,6 +42,8 @@ pub(crate) struct WorkerArgs<'a> {
     pub(crate) open_files: Option<Rlimit>,
     /// Below these it makes control groups of its own.
     pub(crate) groups: &'a [PathBuf],
+    /// How soon the kernel kills it where memory has run out; `None`: it was forked with that.
+    pub(crate) oom_score_adj: Option<i16>,
     pub(crate) surplus: Surplus,
 }
 
@@ -90,6 +92,11 @@ fn begin(args: &WorkerArgs<'_>) -> io::Result<(&'static Mailbox, Worker)> {
     // it; the other was allowed to the fork server.
     let _ = rustix::process::setpgid(None, None);
     let _ = process::adopt_orphans();
+    if let Some(value) = args.oom_score_adj {
+        // Any process may raise it; where it is refused (no /proc), the kernel chooses as it does
+        // among others.
+        let _ = oom_score::set(value);
+    }
     process::set_name(c"brigade-worker");
     let mailbox = become_the_worker_of(Mailbox::map(args.mailbox)?);
     let (fd_socket, wake_socket) = (Pinned::new(args.fd_socket)?, Pinned::new(args.wake_socket)?);

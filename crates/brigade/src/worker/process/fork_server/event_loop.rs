@@ -269,6 +269,7 @@ impl<'a> EventLoop<'a> {
             listener: None,
             exit_table,
             liveness_writer,
+            oom_score: OomScore::of_this_process(executing.is_some()),
             executing,
             events,
             wake_socket,
@@ -289,7 +290,6 @@ impl<'a> EventLoop<'a> {
             groups: GroupDirectories::default(),
             looks: Looks::new(),
             looked_at: 0,
-            oom_score: OomScore::of_this_process(),
             given_up: Vec::new(),
             retired: false,
         };

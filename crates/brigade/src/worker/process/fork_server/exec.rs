@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::sync::liveness::{LivenessTable, Token};
 use crate::sys::privilege::Privilege;
 use crate::sys::{fds, image, opened, process};
+use crate::worker::process::child::oom_score;
 use crate::worker::process::child::startup::{self, Surplus, WorkerArgs};
 use crate::worker::process::child::warm_up::warm_up;
 use crate::worker::process::child::worker::EXIT_NOT_STARTED;
@@ -167,6 +168,7 @@ impl ExecutedWorker {
             open_files,
             // It moves when it is limited.
             groups: &[],
+            oom_score_adj: Some(oom_score::HIGHEST),
             surplus: Surplus::These(self.surplus),
         })
     }

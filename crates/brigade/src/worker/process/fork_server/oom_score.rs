@@ -5,39 +5,50 @@
 //! `oom_score_adj`, proc(5): they go first, the one with most before the others. Less would save
 //! the host only as long as it has no more than so much of the memory.
 //!
-//! A process inherits the value of the one that forks it. So the fork server has it for as long as
-//! it forks, and its own again after that: to write a worker's own file takes longer, and it would
-//! be done in each worker. While it has the value, the fork server is no more likely to be killed
-//! than its workers, which have what it has and more.
+//! A process inherits the value of the one that forks it. Who sets it:
+//!
+//! - *Where no control group limits the memory, and workers are forked*: the fork server, for as long as it forks; it has
+//!   its own value again after that. To write a worker's own file takes some 40 µs in each worker,
+//!   most of them for the entry of a new process in /proc.
+//! - *Otherwise*: each worker. A task that the kernel kills in such a group may have been small, and its
+//!   memory is counted for some time after it can be killed no more. What asks for memory then has
+//!   the kernel take the next: that would be the fork server, if it was forking, and with it all
+//!   workers, for it has more than a worker without a task.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
-use crate::sys::opened;
-use crate::worker::process::child::oom_score::PATH;
+use crate::sys::{cgroup, opened};
+use crate::worker::process::child::oom_score::{HIGHEST, PATH};
 
-const HIGHEST: &[u8] = b"1000";
+const HIGHEST_TEXT: &[u8] = b"1000";
 
-/// This process's value.
+/// This process's value, and its workers'.
 #[derive(Debug)]
 pub(super) struct OomScore {
     /// `None`: refused (no /proc), and the kernel chooses as it does among others.
     file: Option<OwnedFd>,
+    /// Each worker sets its own.
+    is_workers: bool,
 }
 
 impl OomScore {
-    pub(super) fn of_this_process() -> OomScore {
+    /// `executes`: workers are this program, executed again.
+    pub(super) fn of_this_process(executes: bool) -> OomScore {
         let file = opened::file(PATH, OFlags::RDWR).ok();
-        OomScore { file }
+        OomScore {
+            is_workers: executes || memory_is_limited(),
+            file,
+        }
     }
 
     /// What this process forks from now on has the highest value. Gives its own.
     pub(super) fn raise(&self) -> Option<ScoreText> {
-        let file = self.file.as_ref()?;
+        let file = self.file.as_ref().filter(|_| !self.is_workers)?;
         let mut own = ScoreText([0; 8], 0);
         own.1 = rustix::io::pread(file, &mut own.0, 0).ok()?;
-        rustix::io::pwrite(file, HIGHEST, 0).ok()?;
+        rustix::io::pwrite(file, HIGHEST_TEXT, 0).ok()?;
         Some(own)
     }
 
@@ -48,6 +59,18 @@ impl OomScore {
             let _ = rustix::io::pwrite(file, &text[..len], 0);
         }
     }
+
+    /// What each worker has to set.
+    pub(super) fn for_worker(&self) -> Option<i16> {
+        self.is_workers.then_some(HIGHEST)
+    }
+}
+
+/// Whether a control group of this process has less than the machine has.
+fn memory_is_limited() -> bool {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    cgroup::lowest_memory_max().is_some_and(|limit| limit < machine)
 }
 
 /// A value, as the kernel writes it.

@@ -142,6 +142,7 @@ impl EventLoop<'_> {
             token,
             open_files: self.open_files,
             groups: self.groups.of_spares(),
+            oom_score_adj: self.oom_score.for_worker(),
             surplus: Surplus::All,
         };
         let pid = match &self.executing {
