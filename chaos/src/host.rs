@@ -104,6 +104,8 @@ pub(crate) fn daemon() -> io::Result<u32> {
             }
         }
     }
+    // If there is none, the read has an end.
+    drop(write);
     let mut own = [0; 4];
     match rustix::io::read(&read, &mut own)? {
         4 => Ok(u32::from_ne_bytes(own)),

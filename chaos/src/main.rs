@@ -5,12 +5,14 @@
 //!
 //! - [`r1`], [`r2`], [`r3`], [`r4`], [`r5`], [`r7`], [`r8`], [`r12`]: the goals, a file each;
 //!   [`host`] is the program that `r4` kills
+//! - [`exhaustion`]: workers that take all they may have
 //! - [`census`]: what the kernel says is there; [`leftovers`]: before, and afterwards;
 //!   [`rollcall`]: processes, watched until they are gone; [`fork_server`]: which process that is
 //! - [`measure`]: times, and accidental numbers; [`table`]: what is printed
 //! - [`walls`]: limits and a sandbox for the workers of a goal
 
 mod census;
+mod exhaustion;
 mod fork_server;
 mod host;
 mod leftovers;
@@ -76,6 +78,9 @@ enum Command {
     /// Stop the program, its fork server and its workers: nobody waits for ever, and no task is
     /// over a time that it had not had.
     R12(r12::Options),
+    /// Workers take all the memory, and all the processes, that they may have: the program goes on
+    /// answering.
+    Exhaustion(exhaustion::Options),
     /// The program that `r12` stops.
     #[command(hide = true)]
     Stopped,
@@ -114,6 +119,7 @@ fn main() -> ExitCode {
         Command::R7(options) => r7::run(&options),
         Command::R8(options) => r8::run(&options),
         Command::R12(options) => r12::run(&options),
+        Command::Exhaustion(options) => exhaustion::run(&options),
         Command::Stopped => r12::stopped(),
         Command::Host(options) => host::run(&options).map(|never| match never {}),
         Command::Idle => wait::for_ever(),

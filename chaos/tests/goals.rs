@@ -75,6 +75,15 @@ fn r12_nobody_waits_for_those_who_are_stopped() {
 }
 
 #[test]
+fn exhaustion_is_its_workers_alone() {
+    let said = assert_met(&["exhaustion", "--count", "5", "--no-time-goal"]);
+    assert!(
+        said.contains("enforced by") || said.contains("skipped: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn bad_usage_is_exit_code_2() {
     for arguments in [
         &["r0"][..],
