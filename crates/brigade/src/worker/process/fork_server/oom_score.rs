@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
-use crate::sys::{cgroup, opened};
+use crate::sys::{cgroup, opened, process};
 use crate::worker::process::child::oom_score::{HIGHEST, PATH};
 
 const HIGHEST_TEXT: &[u8] = b"1000";
@@ -68,9 +68,9 @@ impl OomScore {
 
 /// Whether a control group of this process has less than the machine has.
 fn memory_is_limited() -> bool {
-    let info = rustix::system::sysinfo();
-    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
-    cgroup::lowest_memory_max().is_some_and(|limit| limit < machine)
+    let machine = process::memory_of_machine();
+    let is_less = |limit| machine.is_none_or(|all| limit < all);
+    cgroup::lowest_memory_max().is_some_and(is_less)
 }
 
 /// A value, as the kernel writes it.
