@@ -81,7 +81,11 @@ impl Model {
             .is_ok()
     }
 
-    fn receive(&self) {
+    /// Message `n`, counted from 0, when it is there.
+    fn receive(&self, n: u64) {
+        while self.sent.load(Ordering::Acquire) <= n {
+            thread::yield_now();
+        }
         let received = self.received.load(Ordering::Relaxed);
         self.received.store(received + 1, Ordering::Release);
         self.waiting.made_room();
@@ -150,12 +154,12 @@ impl Future {
     }
 }
 
-/// In every order of steps with at most two forced switches of thread: a third makes it half an
-/// hour.
-fn with_two_switches(model: impl Fn() + Send + Sync + 'static) {
+/// In every order of steps with at most so many forced switches of thread, if no fewer are asked
+/// for: one more makes it half an hour.
+fn with_switches(most: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    let set = builder.preemption_bound.unwrap_or(2);
-    builder.preemption_bound = Some(set.min(2));
+    let asked = builder.preemption_bound.unwrap_or(most);
+    builder.preemption_bound = Some(asked.min(most));
     builder.check(model);
 }
 
@@ -169,7 +173,7 @@ fn loom_room_future_is_woken() {
         let model = Model::full(1);
         let served = model.serve();
         let sends = start(Future::new(&model));
-        model.receive();
+        model.receive(0);
         sends.join().expect("a thread of the model");
         model.end(served);
     });
@@ -178,15 +182,15 @@ fn loom_room_future_is_woken() {
 /// One notification is for what may be room for two.
 #[test]
 fn loom_room_futures_notify_each_other() {
-    with_two_switches(|| {
+    with_switches(2, || {
         let model = Model::full(2);
         let served = model.serve();
         let sends = start(Future::new(&model));
         let own = Future::new(&model);
         // This one waits first, if there is no room yet.
         let sent = own.poll();
-        model.receive();
-        model.receive();
+        model.receive(0);
+        model.receive(1);
         if sent {
             own.leave(true);
         } else {
@@ -200,16 +204,33 @@ fn loom_room_futures_notify_each_other() {
 /// One that was notified, and is dropped, notifies the next.
 #[test]
 fn loom_room_future_is_dropped() {
-    with_two_switches(|| {
+    with_switches(2, || {
         let model = Model::full(1);
         let served = model.serve();
         let dropped = Future::new(&model);
         let sent = dropped.poll();
         assert!(!sent, "the channel is full");
         let sends = start(Future::new(&model));
-        model.receive();
+        model.receive(0);
         dropped.leave(false);
         sends.join().expect("a thread of the model");
+        model.end(served);
+    });
+}
+
+/// The second is announced by the thread, for its own announcement was taken away by the room that
+/// the first has got.
+#[test]
+fn loom_room_futures_are_woken_one_after_the_other() {
+    with_switches(1, || {
+        let model = Model::full(1);
+        let served = model.serve();
+        let sends = [(); 2].map(|()| start(Future::new(&model)));
+        model.receive(0);
+        model.receive(1);
+        for sends in sends {
+            sends.join().expect("a thread of the model");
+        }
         model.end(served);
     });
 }
