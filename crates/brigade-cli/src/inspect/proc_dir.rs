@@ -126,6 +126,40 @@ impl ProcDir {
     }
 }
 
+/// A file of a process that is read again and again, and holds little.
+#[derive(Debug)]
+pub(crate) struct ShortFile {
+    path: &'static str,
+    file: Option<OwnedFd>,
+}
+
+/// Such a file is read in one call up to this length.
+const SHORT: usize = 1024;
+
+impl ShortFile {
+    pub(crate) fn new(path: &'static str) -> ShortFile {
+        ShortFile { path, file: None }
+    }
+
+    /// All of it. `keep`: it stays open for the next time, which costs a descriptor, and saves two
+    /// of three calls.
+    pub(crate) fn read(&mut self, dir: &ProcDir, keep: bool) -> Result<Vec<u8>, Hidden> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => dir.file(self.path, OFlags::empty())?,
+        };
+        let mut bytes = [0; SHORT];
+        // Once the process has ended this fails, whatever has its number then.
+        let len = rustix::io::pread(&file, &mut bytes[..], 0);
+        let len = len.map_err(|errno| dir.why(self.path, errno))?;
+        self.file = Some(file).filter(|_| keep);
+        if len == SHORT {
+            return dir.read(self.path);
+        }
+        Ok(bytes[..len].to_vec())
+    }
+}
+
 fn hidden(errno: Errno) -> Hidden {
     match errno {
         Errno::NOENT | Errno::SRCH => Hidden::Ended,

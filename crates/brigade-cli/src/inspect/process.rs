@@ -49,8 +49,12 @@ impl Stat {
     }
 
     pub(crate) fn read(dir: &ProcDir, path: &str) -> Result<Stat, Hidden> {
-        let bytes = dir.read(path)?;
-        Stat::parse(&bytes)
+        Stat::of(&dir.read(path)?, path)
+    }
+
+    /// What a `stat` of this path holds.
+    pub(crate) fn of(bytes: &[u8], path: &str) -> Result<Stat, Hidden> {
+        Stat::parse(bytes)
             .ok_or_else(|| Hidden::Other(format!("/proc/PID/{path} is not as expected")))
     }
 }
@@ -175,10 +179,10 @@ pub(crate) fn threads(dir: &ProcDir) -> Result<Vec<Thread>, Hidden> {
     Ok(threads)
 }
 
-/// Resident memory, in bytes: what anybody may know.
-pub(crate) fn resident(dir: &ProcDir) -> Result<u64, Hidden> {
-    let text = dir.text("statm")?;
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+/// Resident memory, in bytes, that `statm` tells of: what anybody may know.
+pub(crate) fn resident(statm: &[u8]) -> Result<u64, Hidden> {
+    let text = std::str::from_utf8(statm).ok();
+    let pages = text.and_then(|text| text.split(' ').nth(1)?.parse().ok());
     let pages: u64 =
         pages.ok_or_else(|| Hidden::Other("/proc/PID/statm is not as expected".into()))?;
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
@@ -207,7 +211,7 @@ pub(crate) fn memory(dir: &ProcDir, stat: &Stat) -> Memory {
         Err(why) => Seen::not(why),
     };
     Memory {
-        resident: seen(resident(dir)),
+        resident: seen(dir.read("statm").and_then(|statm| resident(&statm))),
         private: sum(&["Private_Clean", "Private_Dirty", "Private_Hugetlb"]),
         shared: sum(&["Shared_Clean", "Shared_Dirty", "Shared_Hugetlb"]),
     }

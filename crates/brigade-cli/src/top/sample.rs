@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::inspect::look;
 use crate::inspect::picture::{Memory, State};
-use crate::inspect::proc_dir::{Hidden, ProcDir};
+use crate::inspect::proc_dir::{Hidden, ProcDir, ShortFile};
 use crate::inspect::process::{self, Stat};
 use crate::published::{Namespace, Numbers, Pool, Published, Reader, Spawned, Worker, called};
 
@@ -34,10 +34,16 @@ pub(super) struct Watched {
     servers: Numbers,
 }
 
+/// Of so many processes at the most the files stay open that each look reads: with its folder each
+/// has three descriptors then, and an ordinary limit is 1,024.
+const KEPT_OPEN: usize = 300;
+
 /// A process, from one look to the next.
 #[derive(Debug)]
 struct Known {
     dir: ProcDir,
+    stat: ShortFile,
+    statm: ShortFile,
     /// What the program calls it, where that may be another number.
     inside: Option<u32>,
     children: Vec<u32>,
@@ -194,12 +200,15 @@ impl Watched {
                 Known {
                     inside: namespace.as_ref().and_then(|all| all.number_of(&dir)),
                     dir,
+                    stat: ShortFile::new("stat"),
+                    statm: ShortFile::new("statm"),
                     children: Vec::new(),
                     cpu: None,
                 }
             }
         };
-        let stat = Stat::read(&known.dir, "stat").ok()?;
+        let stat = known.stat.read(&known.dir, self.known.len() < KEPT_OPEN);
+        let stat = Stat::of(&stat.ok()?, "stat").ok()?;
         if is_parent || is_new || self.looks.is_multiple_of(CHILDREN_EACH) {
             known.children = children(&known.dir, pid, stat.threads).unwrap_or_default();
         }
@@ -316,6 +325,7 @@ impl Watched {
     }
 
     fn usage(&mut self, pid: u32, stat: &Stat) -> (Option<f64>, Option<u64>) {
+        let keeps_open = self.known.len() <= KEPT_OPEN;
         let Some(known) = self.known.get_mut(&pid) else {
             return (None, None);
         };
@@ -324,7 +334,10 @@ impl Watched {
         let resident = match stat.state {
             State::Zombie => None,
             _ if stat.is_kernel => None,
-            _ => process::resident(&known.dir).ok(),
+            _ => {
+                let statm = known.statm.read(&known.dir, keeps_open);
+                statm.and_then(|statm| process::resident(&statm)).ok()
+            }
         };
         (cpu, resident)
     }
