@@ -38,10 +38,21 @@ impl Build {
             )),
             Build::Abort => Some(("abort", "-C panic=abort")),
             Build::Coverage => Some(("coverage", "-C instrument-coverage")),
-            Build::Stripped => Some((
-                "stripped",
-                "-C opt-level=3 -C lto=fat -C embed-bitcode=yes -C codegen-units=1 -C strip=symbols",
-            )),
+            Build::Stripped => Some(("stripped", "")),
+        }
+    }
+
+    /// What is the profile's to say, as cargo's variables: it knows which kinds of libraries the
+    /// compiler can optimize as a whole.
+    fn profile(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Build::Stripped => &[
+                ("CARGO_PROFILE_DEV_OPT_LEVEL", "3"),
+                ("CARGO_PROFILE_DEV_LTO", "fat"),
+                ("CARGO_PROFILE_DEV_CODEGEN_UNITS", "1"),
+                ("CARGO_PROFILE_DEV_STRIP", "symbols"),
+            ],
+            _ => &[],
         }
     }
 
@@ -74,6 +85,7 @@ impl Build {
                 .arg(format!("--target={}", env!("ENVIRONMENTS_TARGET")))
                 .env("CARGO_TARGET_DIR", target.join("environments").join(name))
                 .env("RUSTFLAGS", flags)
+                .envs(self.profile().iter().copied())
                 // What a macro does while it is compiled is nobody's coverage.
                 .env("LLVM_PROFILE_FILE", "/dev/null");
         }

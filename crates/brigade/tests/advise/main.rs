@@ -97,6 +97,21 @@ fn what_leaks_is_for_processes() {
     says(&advice, "recycle_above");
 }
 
+/// So quickly that each look at its memory has a limit, and not only its time.
+#[test]
+fn what_leaks_quickly_is_for_processes() {
+    fn leak(n: usize) -> usize {
+        Box::leak(vec![n as u8; 512 << 10].into_boxed_slice()).len()
+    }
+    brigade::init();
+    let advisor = Advisor::new().budget(Duration::from_secs(4));
+    let advice = advisor
+        .advise(leak as fn(usize) -> usize, (1..5).collect::<Vec<_>>())
+        .expect("advice");
+    assert_eq!(advice.kind(), Kind::Process, "{advice}");
+    says(&advice, "of memory behind");
+}
+
 /// It keeps a table, which is full one day.
 fn remember(n: usize) -> usize {
     static TABLE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

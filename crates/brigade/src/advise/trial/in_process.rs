@@ -17,11 +17,14 @@ use crate::{JoinHandle, Message, Pool, process, sys};
 /// The bytes of the smallest leak that shows: less is what allocators and lazy tables do.
 const LEAKS_SHOW: u64 = 256 << 10;
 
-/// When the task has leaked this many bytes, that is enough.
-const LEAK_LIMIT: u64 = 128 << 20;
-
 /// How often memory is looked at while tasks run.
 const LOOKS: usize = 8;
+
+/// Between two looks no more is leaked than this and what one round of the inputs leaks.
+const LEAK_LIMIT: u64 = (128 << 20) / LOOKS as u64;
+
+/// How often it is looked whether that is reached.
+const LIMIT_LOOKED_AT: Duration = Duration::from_millis(1);
 
 #[derive(Serialize, Deserialize)]
 struct Trial<A> {
@@ -58,14 +61,17 @@ fn run<A: Message + Clone, R: Message>(trial: Trial<A>) -> Result<TrialReport, S
     Ok(alone(task, &trial))
 }
 
-/// All inputs at the same time, as often as there is time for.
+/// All inputs at the same time, as often as there is time for, and until as much was leaked as all
+/// looks may see.
 fn together<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) -> io::Result<()> {
     let pool = Pool::threads(trial.workers.max(2))?;
     let begin = Instant::now();
+    let before = resident();
     while {
         let copies = trial.inputs.iter().chain(&trial.inputs).cloned();
         pool.map_unordered(task, copies).for_each(drop);
-        begin.elapsed() < trial.times.together
+        let leaked = resident().saturating_sub(before);
+        begin.elapsed() < trial.times.together && leaked < LOOKS as u64 * LEAK_LIMIT
     } {}
     Ok(())
 }
@@ -82,9 +88,6 @@ fn alone<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) -> 
     for _ in 0..LOOKS {
         rounds(task, trial, part, &mut report);
         memory.push_back(resident());
-        if grown(&memory) > LEAK_LIMIT {
-            break;
-        }
     }
     report.waited = begin
         .elapsed()
@@ -93,7 +96,7 @@ fn alone<A: Message + Clone, R: Message>(task: fn(A) -> R, trial: &Trial<A>) -> 
     report
 }
 
-/// All inputs once, and again until the time is over.
+/// All inputs once, and again until the time is over, or so much was leaked that it shows.
 fn rounds<A: Message + Clone, R: Message>(
     task: fn(A) -> R,
     trial: &Trial<A>,
@@ -101,6 +104,16 @@ fn rounds<A: Message + Clone, R: Message>(
     report: &mut TrialReport,
 ) {
     let begin = Instant::now();
+    let before = resident();
+    let mut looked = begin;
+    let mut is_enough = || {
+        let now = Instant::now();
+        if now - looked < LIMIT_LOOKED_AT {
+            return false;
+        }
+        looked = now;
+        resident().saturating_sub(before) >= LEAK_LIMIT
+    };
     while {
         for input in &trial.inputs {
             let input = input.clone();
@@ -109,7 +122,7 @@ fn rounds<A: Message + Clone, R: Message>(
             report.time += from.elapsed();
             report.tasks += 1;
         }
-        begin.elapsed() < time
+        begin.elapsed() < time && !is_enough()
     } {}
 }
 
