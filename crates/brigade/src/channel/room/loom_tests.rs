@@ -218,8 +218,8 @@ fn loom_room_future_is_dropped() {
     });
 }
 
-/// The second is announced by the thread, for its own announcement was taken away by the room that
-/// the first has got.
+/// Two futures, and room for one at a time. That the thread announces them anew is not shown by
+/// this: without it the model holds as well.
 #[test]
 fn loom_room_futures_are_woken_one_after_the_other() {
     with_switches(1, || {
