@@ -103,8 +103,10 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn met(yes: bool) -> Verdict {
-        if yes { Verdict::Met } else { Verdict::Missed }
+    /// Prints it: the last line of each command.
+    fn print(met: bool) -> Verdict {
+        println!("  {}", if met { "goal met" } else { "goal MISSED" });
+        if met { Verdict::Met } else { Verdict::Missed }
     }
 }
 

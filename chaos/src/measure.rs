@@ -22,6 +22,11 @@ pub(crate) fn milliseconds(time: Option<Duration>) -> String {
     })
 }
 
+/// Behind a goal of time: whether it was asked for.
+pub(crate) fn if_asked(no_time_goal: bool) -> &'static str {
+    if no_time_goal { ", not asked for" } else { "" }
+}
+
 /// Lets an instant come: there is nothing to wait for, and a sleep would be longer than that.
 pub(crate) fn let_pass(time: Duration) {
     let start = Instant::now();

@@ -199,8 +199,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     if tally.unresolved == 0 {
         met &= before.compare(None)?;
     }
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }
 
 /// Round after round.

@@ -323,6 +323,5 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         println!("  the program did not end, or left somebody behind");
     }
     let met = short_is_met && long_is_met && ended;
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Verdict;
 use crate::leftovers::Before;
-use crate::measure::{milliseconds, percentile};
+use crate::measure::{if_asked, milliseconds, percentile};
 use crate::table::{Table, grouped};
 use crate::walls::Walls;
 
@@ -315,16 +315,11 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     println!(
         "  later than {} s: {late} of the lines (goal 0{})",
         GOAL.as_secs(),
-        if options.no_time_goal {
-            ", not asked for"
-        } else {
-            ""
-        }
+        if_asked(options.no_time_goal)
     );
     let mut met = wrong.is_empty() && (late == 0 || options.no_time_goal);
     met &= before.compare(None)?;
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }
 
 /// In a worker: panics on purpose are no news.

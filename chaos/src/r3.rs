@@ -188,6 +188,5 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     }
     let nothing_left = before.compare(Some(DRIFT))?;
     let met = tally.wrong == 0 && nothing_left;
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }

@@ -15,6 +15,7 @@ use brigade_test_support::{procfs, wait};
 
 use crate::Verdict;
 use crate::host::{FAMILY, MARK};
+use crate::measure::if_asked;
 use crate::rollcall::{self, Watched};
 use crate::table::grouped;
 
@@ -87,17 +88,12 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         milliseconds(percentile(50)),
         milliseconds(p99),
         GOAL.as_millis(),
-        if options.no_time_goal {
-            ", not asked for"
-        } else {
-            ""
-        },
+        if_asked(options.no_time_goal),
         milliseconds(times.last().copied())
     );
     let in_time = options.no_time_goal || p99.is_some_and(|t| t <= GOAL);
     let met = survivors == 0 && entries == 0 && in_time;
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }
 
 fn kill_one(turn: u64, workers: u64, busy: bool) -> io::Result<Outcome> {

@@ -21,7 +21,7 @@ use brigade_test_support::doorbell::Doorbell;
 use brigade_test_support::{procfs, wait};
 
 use crate::Verdict;
-use crate::measure::{Numbers, let_pass, milliseconds, now, percentile};
+use crate::measure::{Numbers, if_asked, let_pass, milliseconds, now, percentile};
 use crate::rollcall::{self, Watched};
 use crate::table::{Table, grouped};
 use arena::{Arena, Case, Ended, PERMITS, Pair, Point, Round, Said, WAITERS, World};
@@ -136,16 +136,12 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
         "  goal: no hangs (nothing within {} s), nothing wrong, p99 {} ms{}",
         LIMIT.as_secs(),
         GOAL.as_millis(),
-        match options.no_time_goal {
-            true => ", not asked for",
-            false => "",
-        }
+        if_asked(options.no_time_goal)
     );
     for example in &examples {
         println!("    {example}");
     }
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }
 
 /// When to kill: less than 256 µs from now.

@@ -185,13 +185,5 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     for example in wrong.iter().take(10) {
         println!("    {example}");
     }
-    println!(
-        "  {}",
-        if wrong.is_empty() {
-            "goal met"
-        } else {
-            "goal MISSED"
-        }
-    );
-    Ok(Verdict::met(wrong.is_empty()))
+    Ok(Verdict::print(wrong.is_empty()))
 }

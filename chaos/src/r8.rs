@@ -10,7 +10,7 @@ use brigade::{JoinError, Kind, Pool, Shared};
 use brigade_test_support::wait;
 
 use crate::leftovers::Before;
-use crate::measure::{milliseconds, now, percentile};
+use crate::measure::{if_asked, milliseconds, now, percentile};
 use crate::table::{Table, grouped};
 use crate::{Verdict, host};
 
@@ -147,13 +147,8 @@ pub(crate) fn run(options: &Options) -> io::Result<Verdict> {
     println!(
         "  goal: nobody alive when it is told, which is so much later than the time was over: p99 {} ms{}",
         GOAL.as_millis(),
-        if options.no_time_goal {
-            ", not asked for"
-        } else {
-            ""
-        }
+        if_asked(options.no_time_goal)
     );
     met &= before.compare(None)?;
-    println!("  {}", if met { "goal met" } else { "goal MISSED" });
-    Ok(Verdict::met(met))
+    Ok(Verdict::print(met))
 }

@@ -10,7 +10,10 @@ fn chaos(arguments: &[&str]) -> Output {
 }
 
 fn assert_met(arguments: &[&str]) -> String {
-    let output = chaos(arguments);
+    met(arguments, &chaos(arguments))
+}
+
+fn met(arguments: &[&str], output: &Output) -> String {
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -76,11 +79,15 @@ fn r12_nobody_waits_for_those_who_are_stopped() {
 
 #[test]
 fn exhaustion_is_its_workers_alone() {
-    let said = assert_met(&["exhaustion", "--count", "5", "--no-time-goal"]);
-    assert!(
-        said.contains("enforced by") || said.contains("skipped: "),
-        "{said}"
-    );
+    let arguments = ["exhaustion", "--count", "5", "--no-time-goal"];
+    let output = chaos(&arguments);
+    let why = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) && why.contains("can be limited here") {
+        println!("skipped: {why}");
+        return;
+    }
+    let said = met(&arguments, &output);
+    assert!(said.contains("enforced by"), "{said}");
 }
 
 #[test]

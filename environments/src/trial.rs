@@ -128,8 +128,8 @@ fn run_one(order: &Order) -> io::Result<(bool, String)> {
         .arg(ENTER)
         .arg(serde_json::to_string(order)?)
         .env("TMPDIR", order.scratch.join("tmp"))
-        // Whoever runs this may have asked for backtraces: a crash keeps the last lines, and one would
-        // take the place of what is looked for.
+        // A crash keeps the last 4 KiB of stderr: a backtrace there would push out the message that
+        // a check looks for.
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)

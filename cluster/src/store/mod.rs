@@ -77,9 +77,9 @@ impl Store {
         })
     }
 
-    /// A request has failed. Perhaps what it was for is gone: an administrator has deleted it, or a server
-    /// was started anew without its data. What is missing is made again, as at the start; what this
-    /// opened is found by its names, and needs not be opened again.
+    /// A request has failed. Perhaps what it was for is gone: an administrator has deleted it, or a
+    /// server was started anew without its data. What is missing is made again, as at the start;
+    /// what this opened is found by its names, and needs not be opened again.
     pub(crate) async fn make_what_is_gone(&self, failed: &Error) {
         // One that had no answer says nothing about that.
         if matches!(failed, Error::Request { .. }) {

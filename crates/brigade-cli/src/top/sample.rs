@@ -34,8 +34,8 @@ pub(super) struct Watched {
     servers: Numbers,
 }
 
-/// Of so many processes at the most the files stay open that each look reads: with its folder each
-/// has three descriptors then, and an ordinary limit is 1,024.
+/// The most processes whose files stay open between two looks. Each takes three descriptors, its
+/// folder's and two files', and an ordinary limit is 1,024.
 const KEPT_OPEN: usize = 300;
 
 /// A process, from one look to the next.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use brigade::process::Builder;
 use brigade::{Cause, JoinError, Kind, Pool, process};
@@ -124,26 +124,22 @@ fn hungry(args: &[String]) -> Done {
 fn limited(_: &[String]) -> Done {
     brigade::init();
     assert_eq!(process::spawn(score, ())?.join()?, "1000");
-    let forks: u32 = process::spawn(parent, ())?.join()?;
-    let file = format!("/proc/{forks}/oom_score_adj");
+    let fork_server: u32 = process::spawn(parent, ())?.join()?;
+    let file = format!("/proc/{fork_server}/oom_score_adj");
     let own = fs::read_to_string("/proc/self/oom_score_adj")?;
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let seen = scope.spawn(|| {
-            let mut seen = BTreeSet::new();
-            while !ended.load(Ordering::Relaxed) {
-                seen.extend(fs::read_to_string(&file));
-            }
-            seen
-        });
+    let forking = std::thread::spawn(|| {
         for _ in 0..500 {
-            assert_eq!(process::spawn(score, ())?.join()?, "1000");
+            let worker = process::spawn(score, ()).expect("a worker");
+            assert_eq!(worker.join().expect("its value"), "1000");
         }
-        ended.store(true, Ordering::Relaxed);
-        let seen = seen.join().expect("it reads");
-        assert_eq!(seen, BTreeSet::from([own]));
-        Ok(())
-    })
+    });
+    let mut seen = BTreeSet::new();
+    while !forking.is_finished() {
+        seen.insert(fs::read_to_string(&file)?);
+    }
+    forking.join().expect("all had the highest");
+    assert_eq!(seen, BTreeSet::from([own]));
+    Ok(())
 }
 
 fn parent(_: ()) -> u32 {

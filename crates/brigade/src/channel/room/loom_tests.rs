@@ -144,18 +144,22 @@ impl Future {
 
     /// To its end.
     fn run(&self) {
-        loop {
-            let wakes = self.executor.wakes.load(Ordering::Acquire);
-            if self.poll() {
-                return self.leave(true);
-            }
-            futex::wait(&self.executor.wakes, wakes, None);
+        let wakes = self.executor.wakes.load(Ordering::Acquire);
+        if self.poll() {
+            return self.leave(true);
         }
+        self.resume(wakes);
+    }
+
+    /// The same, of one that waits since the executor was woken so often.
+    fn resume(&self, wakes: u32) {
+        futex::wait(&self.executor.wakes, wakes, None);
+        self.run();
     }
 }
 
-/// In every order of steps with at most so many forced switches of thread, if no fewer are asked
-/// for: one more makes it half an hour.
+/// Runs a model in every order of steps in which the scheduler forces at most `most` switches of
+/// thread, or fewer if `LOOM_MAX_PREEMPTIONS` says so. One more takes half an hour.
 fn with_switches(most: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     let asked = builder.preemption_bound.unwrap_or(most);
@@ -218,14 +222,16 @@ fn loom_room_future_is_dropped() {
     });
 }
 
-/// Two futures, and room for one at a time. That the thread announces them anew is not shown by
-/// this: without it the model holds as well.
+/// The first room takes the announcements of both away: the thread announces the second anew. Both
+/// wait from the beginning, which the scheduler would have to force otherwise.
 #[test]
 fn loom_room_futures_are_woken_one_after_the_other() {
     with_switches(1, || {
         let model = Model::full(1);
         let served = model.serve();
-        let sends = [(); 2].map(|()| start(Future::new(&model)));
+        let waiting = [(); 2].map(|()| Future::new(&model));
+        assert!(waiting.iter().all(|future| !future.poll()), "it is full");
+        let sends = waiting.map(|future| thread::spawn(move || future.resume(0)));
         model.receive(0);
         model.receive(1);
         for sends in sends {

@@ -7,30 +7,28 @@
 //!
 //! A process inherits the value of the one that forks it. Who sets it:
 //!
-//! - *Where no control group limits the memory, and workers are forked*: the fork server, for as long as it forks; it has
-//!   its own value again after that. To write a worker's own file takes some 40 µs in each worker,
-//!   most of them for the entry of a new process in /proc.
-//! - *Otherwise*: each worker. A task that the kernel kills in such a group may have been small, and its
-//!   memory is counted for some time after it can be killed no more. What asks for memory then has
-//!   the kernel take the next: that would be the fork server, if it was forking, and with it all
-//!   workers, for it has more than a worker without a task.
+//! - *Where no control group limits the memory, and workers are forked*: the fork server, for as
+//!   long as it forks; it has its own value again after that. To write a worker's own file takes
+//!   some 40 µs in each worker, most of them for the entry of a new process in /proc.
+//! - *Otherwise*: each worker. A task that the kernel kills in such a group may have been small, and
+//!   its memory is counted for some time after it can be killed no more. What asks for memory then
+//!   has the kernel kill another: the fork server, if that was forking with the value, for it has
+//!   more than a worker without a task; and all workers end with it.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
 use crate::sys::{cgroup, opened, process};
-use crate::worker::process::child::oom_score::{HIGHEST, PATH};
-
-const HIGHEST_TEXT: &[u8] = b"1000";
+use crate::worker::process::child::oom_score::{self, HIGHEST, PATH};
 
 /// This process's value, and its workers'.
 #[derive(Debug)]
 pub(super) struct OomScore {
     /// `None`: refused (no /proc), and the kernel chooses as it does among others.
     file: Option<OwnedFd>,
-    /// Each worker sets its own.
-    is_workers: bool,
+    /// Each worker sets its own; this process keeps what it has.
+    workers_set_it: bool,
 }
 
 impl OomScore {
@@ -38,17 +36,17 @@ impl OomScore {
     pub(super) fn of_this_process(executes: bool) -> OomScore {
         let file = opened::file(PATH, OFlags::RDWR).ok();
         OomScore {
-            is_workers: executes || memory_is_limited(),
+            workers_set_it: executes || memory_is_limited(),
             file,
         }
     }
 
     /// What this process forks from now on has the highest value. Gives its own.
     pub(super) fn raise(&self) -> Option<ScoreText> {
-        let file = self.file.as_ref().filter(|_| !self.is_workers)?;
+        let file = self.file.as_ref().filter(|_| !self.workers_set_it)?;
         let mut own = ScoreText([0; 8], 0);
         own.1 = rustix::io::pread(file, &mut own.0, 0).ok()?;
-        rustix::io::pwrite(file, HIGHEST_TEXT, 0).ok()?;
+        oom_score::write(file, HIGHEST).ok()?;
         Some(own)
     }
 
@@ -62,7 +60,7 @@ impl OomScore {
 
     /// What each worker has to set.
     pub(super) fn for_worker(&self) -> Option<i16> {
-        self.is_workers.then_some(HIGHEST)
+        self.workers_set_it.then_some(HIGHEST)
     }
 }
 
