@@ -119,13 +119,53 @@ pub(crate) fn has_had_threads() -> bool {
     flag.is_none_or(|single| single.load(Ordering::Relaxed) == 0)
 }
 
-/// As [`has_had_threads`]; where the C library does not say, whether there are several now, which
-/// costs a system call.
+/// Whether another thread of this process may hold something: one that lives, or one that ended
+/// while it held it. As [`has_had_threads`]; where the C library does not say (musl's, and a static
+/// glibc, whose symbols cannot be looked up), by the processor time that others have used, which
+/// costs a few system calls.
 pub(crate) fn may_have_threads() -> bool {
     if !has_had_threads() {
         return false;
     }
-    SINGLE_THREADED.get().is_some_and(Option::is_some) || !is_alone()
+    SINGLE_THREADED.get().is_some_and(Option::is_some) || others_have_run()
+}
+
+/// Whether other threads of this process have run, and be it one that has ended: the process's time
+/// is that of all its threads, and that of this one does not reach it then (clock_gettime(2),
+/// `CLOCK_PROCESS_CPUTIME_ID`). Where the clocks cannot be read, they may have.
+fn others_have_run() -> bool {
+    /// Between two looks at this thread's clock. A thread takes longer than this to start and to
+    /// end, and could be overlooked if it did not.
+    const SURE: Duration = Duration::from_micros(4);
+    for _ in 0..8 {
+        let (before, all, after) = (
+            processor_time(libc::CLOCK_THREAD_CPUTIME_ID),
+            processor_time(libc::CLOCK_PROCESS_CPUTIME_ID),
+            processor_time(libc::CLOCK_THREAD_CPUTIME_ID),
+        );
+        let (Some(before), Some(all), Some(after)) = (before, all, after) else {
+            return true;
+        };
+        if all > after {
+            return true;
+        }
+        if after.saturating_sub(before) < SURE {
+            return false;
+        }
+    }
+    true
+}
+
+/// What one of the clocks of processor time says: clock_gettime(2).
+fn processor_time(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes to that one.
+    let got = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let (seconds, nanoseconds) = (time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?);
+    (got == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
 /// Whether this process has no other thread now. Where /proc does not say, it may have.
@@ -485,4 +525,33 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Option<u64> {
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: no memory of ours is involved.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs this in a fork, and gives what it says.
+    fn in_a_fork(says: fn() -> bool) -> bool {
+        // SAFETY: the child asks the kernel, starts threads and ends; it takes no lock that another
+        // thread could have had, and fork(3) keeps the C library's own whole.
+        let child = match unsafe { libc::fork() } {
+            0 => exit_now(u8::from(says()).into()),
+            child => Pid::from_raw(child).expect("a fork"),
+        };
+        let status = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+        let (_, status) = status.expect("it is ours").expect("it has ended");
+        status.exit_status().expect("it left") == 1
+    }
+
+    #[test]
+    fn threads_that_have_ended_are_known_by_their_time() {
+        for _ in 0..100 {
+            assert!(!in_a_fork(others_have_run));
+            assert!(in_a_fork(|| {
+                std::thread::spawn(|| {}).join().expect("no panic");
+                is_alone_soon() && others_have_run()
+            }));
+        }
+    }
 }

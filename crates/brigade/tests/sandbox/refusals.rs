@@ -8,6 +8,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         workers_of_root_are_nobody,
         another_user_is_had_by_root_only,
         a_thread_that_is_left_running_is_refused_by_name,
+        a_stream_that_an_ended_thread_holds_is_refused,
         a_thread_that_has_ended_is_none,
         a_violation_says_what_was_tried,
         a_violation_with_blocked_signals_is_one_too,
@@ -101,6 +102,23 @@ fn a_thread_that_is_left_running_is_refused_by_name() {
         .expect_err("a thread is left")
         .to_string();
     assert!(why.contains("left-behind"), "{why}");
+}
+
+/// It would be waited for before the sandbox is closed.
+fn a_stream_that_an_ended_thread_holds_is_refused() {
+    fn hold() {
+        let hold = || {
+            let _ = std::mem::ManuallyDrop::new(std::io::stdout().lock());
+        };
+        std::thread::spawn(hold).join().expect("no panic");
+    }
+    let shut_in = process::Builder::new().sandbox(Sandbox::deny_all());
+    let pool = Pool::builder(Kind::Process)
+        .workers(1)
+        .initializer(hold)
+        .process(shut_in);
+    let why = pool.build().map(drop).expect_err("it is held").to_string();
+    assert!(why.contains("left a stream locked"), "{why}");
 }
 
 fn cause<A: brigade::Message, R: brigade::Message>(task: fn(A) -> R, input: A) -> Cause {

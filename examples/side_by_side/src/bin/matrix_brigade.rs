@@ -3,12 +3,10 @@ use brigade::shm::Writable;
 use brigade::{Pool, Shared};
 use side_by_side::{N, multiply_row};
 
-type Matrix = Shared<[f64]>;
-
-fn multiply((a, b, mut rows): (Matrix, Matrix, Writable<[f64]>)) -> Writable<[f64]> {
+fn multiply([a, b]: &[Shared<[f64]>; 2], mut rows: Writable<[f64]>) -> Writable<[f64]> {
     let first = rows.range().start / N;
     for (y, row) in rows.chunks_exact_mut(N).enumerate() {
-        multiply_row(row, first + y, &a, &b);
+        multiply_row(row, first + y, a, b);
     }
     rows
 }
@@ -16,11 +14,10 @@ fn multiply((a, b, mut rows): (Matrix, Matrix, Writable<[f64]>)) -> Writable<[f6
 #[brigade::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = Pool::processes(2)?;
-    let a = Matrix::from_fn(N * N, |i| (i % 7) as f64)?;
-    let b = Matrix::from_fn(N * N, |i| (i % 5) as f64)?;
-    let parts = Matrix::writable(N * N)?.into_chunks(16 * N);
-    let inputs = parts.into_iter().map(|rows| (a.clone(), b.clone(), rows));
-    let rows: Result<Vec<_>, _> = pool.map(multiply, inputs).collect();
+    let a = Shared::<[f64]>::from_fn(N * N, |i| (i % 7) as f64)?;
+    let b = Shared::<[f64]>::from_fn(N * N, |i| (i % 5) as f64)?;
+    let parts = Shared::<[f64]>::writable(N * N)?.into_chunks(16 * N);
+    let rows: Result<Vec<_>, _> = pool.map_with([a, b], multiply, parts).collect();
     let product = Writable::join(rows?)?.freeze()?;
     println!("{}", product.iter().sum::<f64>());
     Ok(())

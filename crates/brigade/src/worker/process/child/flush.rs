@@ -5,10 +5,14 @@
 //! that is not read, or sits in fgetc(3)), and to flush a stream is to wait for its lock. std's
 //! stdout cannot be tried.
 //!
-//! So: where the process never had a second thread, no other thread can hold a lock, and the
-//! streams are flushed. Else a thread does it, for which the task's own waits [`FLUSH_WITHIN`].
-//! What is not out by then is left, but for C's stdout, if its lock can be had; and the worker says
-//! so to the host. The thread stays for the next task; one that is stuck is left, too.
+//! So: where the process never had a second thread, no other thread can hold a lock, not even one
+//! that has ended with it, and the streams are flushed. Else a thread does it, for which the task's
+//! own waits [`FLUSH_WITHIN`]. What is not out by then is left, but for C's stdout, if its lock can
+//! be had; and the worker says so to the host. The thread stays for the next task; one that is stuck
+//! is left, too.
+//!
+//! Limit: where no thread is to be had for it, and none is left, a stream that an ended thread holds
+//! is waited for until the task's time is over.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -41,6 +45,14 @@ pub(in crate::worker::process) fn flush(streams: FlushedStreams) -> bool {
         c_streams::try_flush_stdout();
     }
     is_done
+}
+
+/// As [`flush`], in a process that has one thread and is to have one thread afterwards.
+pub(in crate::worker::process) fn flush_and_be_alone(streams: FlushedStreams) -> bool {
+    let is_done = flush(streams);
+    // Its thread ends when it has no more orders to come.
+    drop(FREE.lock().unwrap_or_else(|e| e.into_inner()).take());
+    is_done && process::is_alone_soon()
 }
 
 fn std_stdout() {
@@ -80,7 +92,7 @@ impl FlushedStreams {
     }
 
     /// In the order in which they are most likely to have been written to. Waits for their locks.
-    pub(in crate::worker::process) fn flush(self) {
+    fn flush(self) {
         std_stdout();
         c_streams::flush_stdout();
         if self == FlushedStreams::All {

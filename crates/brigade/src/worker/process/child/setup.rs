@@ -181,9 +181,10 @@ fn initialize(
     if !is_the_worker() {
         process::exit_now(0);
     }
+    let mut is_held = false;
     if is_shut_in {
         if process::is_alone_soon() {
-            FlushedStreams::All.flush();
+            is_held = !flush::flush_and_be_alone(FlushedStreams::All);
         }
     } else {
         flush::flush(FlushedStreams::All);
@@ -195,6 +196,11 @@ fn initialize(
         }
     })?;
     check(ended, "its initializer", initializer)?;
+    if is_held {
+        let why = "its initializer, or the load of its state, has left a stream locked that it \
+                   printed to: it cannot be written out before the sandbox is closed";
+        return Err(failed(why, None));
+    }
     let Some(state) = state else {
         return Ok(None);
     };

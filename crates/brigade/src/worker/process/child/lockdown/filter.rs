@@ -3,18 +3,22 @@
 //! A part says what becomes of some calls, and leaves the others to the next part. The last one
 //! allows what is in its list, and refuses the rest; among that is seccomp(2) itself.
 //!
-//! The kernel translates each program that it is given, and tries it with every call there is; both
-//! take longer than all else that a sandbox is made of. So there is one program, and it goes to the
-//! parts that are about calls of a few numbers only, the call's own among them.
+//! The kernel translates each program that it is given, and tries it with every call there is, of
+//! each architecture that it has; both take longer than all else that a sandbox is made of. So there
+//! is one program, and it is short: first it ends calls of other architectures, then it
+//! [searches](branch) for the call's number, as often as a list of intervals can be halved.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use libc::c_long;
 use rustix::fs::MemfdFlags;
-use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter, sock_filter,
+use seccompiler::{SeccompAction, apply_filter, sock_filter};
+use smallvec::SmallVec;
+
+use program::{
+    ArgumentRule, Condition, Interval, answer, before_numbers, bits, branch, equal, is_null,
+    look_at_arguments, other,
 };
 
 use super::calls::{
@@ -24,10 +28,9 @@ use super::refused;
 use crate::sandbox::Rules;
 use crate::worker::process::child::this_worker;
 
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+mod program;
+#[cfg(test)]
+mod tests;
 
 /// Puts a filter in force for this process's only thread.
 pub(super) fn install(rules: &Rules, filter: &[sock_filter]) -> io::Result<()> {
@@ -42,7 +45,14 @@ pub(super) fn install(rules: &Rules, filter: &[sock_filter]) -> io::Result<()> {
 }
 
 /// The filter of a sandbox.
-pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
+pub(super) fn of(rules: &Rules, landlock: u8) -> Vec<sock_filter> {
+    let mut filter = before_numbers();
+    branch(&policy(rules, landlock).intervals(), &mut filter);
+    filter
+}
+
+/// What a sandbox does with which calls.
+fn policy(rules: &Rules, landlock: u8) -> Policy {
     let refuse = |errno: i32| {
         if rules.kill {
             SeccompAction::Trap
@@ -60,23 +70,22 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
         paths.push(OPENING);
     }
     // A program that is granted has no handler, and asks for metadata as for all else.
-    let mut trapped = CallRules::new();
+    let mut trapped = Calls::default();
     if rules.execute.is_empty() {
         paths.push(LOOKING);
-        trapped.extend(all_of(&[ASKING]));
+        trapped.add(&[ASKING]);
         if !rules.has_paths() && !rules.kill {
             // Only of what is open: a thread that has blocked the handler's signal is ended by it,
             // and gets an error so.
-            let empty = bits(3, libc::AT_EMPTY_PATH as u64, libc::AT_EMPTY_PATH as u64);
-            trapped.clear();
-            only_if(&mut trapped, libc::SYS_newfstatat, &[&[empty]])?;
+            let empty = bits(3, libc::AT_EMPTY_PATH as u32, libc::AT_EMPTY_PATH as u32);
+            trapped = Calls::default();
+            only_if(&mut trapped, libc::SYS_newfstatat, &[&[empty]]);
             paths.push(ASKING);
         }
         if rules.kill && rules.has_paths() {
-            trapped.extend(all_of(&[OPENING]));
+            trapped.add(&[OPENING]);
             // But not as the handler does it.
-            let by_handler = u64::from(HANDLED);
-            only_if(&mut trapped, libc::SYS_openat, &[&[bits(2, by_handler, 0)]])?;
+            only_if(&mut trapped, libc::SYS_openat, &[&[bits(2, HANDLED, 0)]]);
         }
     }
     let sockets: &[c_long] = if rules.has_ports() {
@@ -86,112 +95,170 @@ pub(super) fn of(rules: &Rules, landlock: u8) -> io::Result<Vec<sock_filter>> {
     };
     let parts = [
         (trapped, SeccompAction::Trap),
-        (all_of(&[ABSENT]), errno(libc::ENOSYS)),
-        (all_of(&paths), refuse(libc::EACCES)),
-        (all_of(&[sockets]), refuse(libc::EAFNOSUPPORT)),
+        (Calls::new(&[ABSENT]), errno(libc::ENOSYS)),
+        (Calls::new(&paths), refuse(libc::EACCES)),
+        (Calls::new(&[sockets]), refuse(libc::EAFNOSUPPORT)),
     ];
-    let allowed = allowed(rules, landlock)?;
-    let otherwise = refuse(libc::EPERM);
+    Policy {
+        parts,
+        allowed: allowed(rules, landlock),
+        otherwise: refuse(libc::EPERM),
+    }
+}
 
-    let mut filter = by_number_alone();
-    for first in (0..calls::UNKNOWN).step_by(RANGE) {
-        let range = c_long::from(first)..c_long::from(first) + RANGE as c_long;
-        let within = |calls: &CallRules| -> CallRules {
-            let calls = calls.range(range.clone());
-            calls.map(|(call, rules)| (*call, rules.clone())).collect()
-        };
-        let mut program = Vec::new();
-        for (calls, action) in &parts {
-            let calls = within(calls);
-            if !calls.is_empty() {
-                let part = compile(calls, SeccompAction::Allow, action.clone())?;
-                program.extend(open_ended(part));
+/// Some calls. Of each, what was said last counts.
+#[derive(Default)]
+struct Calls {
+    /// A bit for each number: whatever the arguments are.
+    always: [u64; calls::UNKNOWN.div_ceil(u64::BITS) as usize],
+    /// Where the arguments are as one of these rules says.
+    by_arguments: BTreeMap<c_long, Vec<ArgumentRule>>,
+}
+
+/// Whether some calls have one among them.
+enum Found<'c> {
+    Never,
+    Always,
+    ByArguments(&'c [ArgumentRule]),
+}
+
+impl Calls {
+    fn new(lists: &[&[c_long]]) -> Calls {
+        let mut calls = Calls::default();
+        calls.add(lists);
+        calls
+    }
+
+    fn add(&mut self, lists: &[&[c_long]]) {
+        for &call in lists.iter().copied().flatten() {
+            self.by_arguments.remove(&call);
+            let (word, bit) = Calls::place(call);
+            self.always[word] |= bit;
+        }
+    }
+
+    fn add_by_arguments(&mut self, call: c_long, rules: Vec<ArgumentRule>) {
+        let (word, bit) = Calls::place(call);
+        self.always[word] &= !bit;
+        self.by_arguments.insert(call, rules);
+    }
+
+    fn find(&self, call: c_long) -> Found<'_> {
+        let (word, bit) = Calls::place(call);
+        if self.always[word] & bit != 0 {
+            return Found::Always;
+        }
+        match self.by_arguments.get(&call) {
+            Some(rules) => Found::ByArguments(rules),
+            None => Found::Never,
+        }
+    }
+
+    /// The word and the bit of a call, all of which are below [`calls::UNKNOWN`].
+    fn place(call: c_long) -> (usize, u64) {
+        let bits = c_long::from(u64::BITS as i32);
+        ((call / bits) as usize, 1 << (call % bits))
+    }
+}
+
+/// What becomes of which calls.
+struct Policy {
+    /// The first that has the call decides, if one of its rules holds.
+    parts: [(Calls, SeccompAction); 4],
+    /// Allowed, of what no part decides.
+    allowed: Calls,
+    /// What becomes of the rest.
+    otherwise: SeccompAction,
+}
+
+impl Policy {
+    /// All numbers that are known, and those above them, which no call has.
+    fn intervals(&self) -> Vec<Interval> {
+        let mut intervals: Vec<Interval> = Vec::with_capacity(calls::UNKNOWN as usize / 2);
+        for first in 0..calls::UNKNOWN {
+            let program = match self.answer_to(first.into()) {
+                Some(action) => {
+                    let program = vec![answer(action)];
+                    if intervals.last().is_some_and(|last| last.program == program) {
+                        continue;
+                    }
+                    program
+                }
+                None => self.program_of(first.into()),
+            };
+            intervals.push(Interval { first, program });
+        }
+        intervals.push(Interval {
+            first: calls::UNKNOWN,
+            program: vec![answer(&SeccompAction::Errno(libc::ENOSYS as u32))],
+        });
+        intervals
+    }
+
+    /// What becomes of a call, if that does not depend on its arguments.
+    fn answer_to(&self, call: c_long) -> Option<&SeccompAction> {
+        for (calls, action) in &self.parts {
+            match calls.find(call) {
+                Found::Never => {}
+                Found::Always => return Some(action),
+                Found::ByArguments(_) => return None,
             }
         }
-        let last = compile(within(&allowed), otherwise.clone(), SeccompAction::Allow)?;
-        program.extend(last);
-        filter.push(step(LOAD, 0, 0, NUMBER));
-        filter.push(step(AT_LEAST, 0, 1, range.end as u32));
-        filter.push(step(JUMP, 0, 0, program.len() as u32));
-        filter.extend(program);
-    }
-    // No call comes here: those that are above all ranges are unknown.
-    filter.push(step(RETURN, 0, 0, otherwise.into()));
-    Ok(filter)
-}
-
-/// Calls that are looked for one after the other.
-const RANGE: usize = 16;
-
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-/// Where a call's number is, for `LOAD`: `struct seccomp_data`.
-const NUMBER: u32 = 0;
-
-fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
-/// What a part allows is decided by what is behind it.
-fn open_ended(mut part: Vec<sock_filter>) -> Vec<sock_filter> {
-    let allow = u32::from(SeccompAction::Allow);
-    let len = part.len();
-    for (at, step) in part.iter_mut().enumerate() {
-        if step.code == RETURN && step.k == allow {
-            *step = self::step(JUMP, 0, 0, (len - at - 1) as u32);
+        match self.allowed.find(call) {
+            Found::Never => Some(&self.otherwise),
+            Found::Always => Some(&SeccompAction::Allow),
+            Found::ByArguments(_) => None,
         }
     }
-    part
-}
 
-type CallRules = BTreeMap<c_long, Vec<SeccompRule>>;
-
-fn compile(
-    calls: CallRules,
-    otherwise: SeccompAction,
-    these: SeccompAction,
-) -> io::Result<Vec<sock_filter>> {
-    SeccompFilter::new(calls, otherwise, these, ARCHITECTURE)
-        .and_then(TryInto::try_into)
-        .map_err(io::Error::other)
-}
-
-fn all_of(lists: &[&[c_long]]) -> CallRules {
-    let calls = lists.iter().flat_map(|list| list.iter());
-    calls.map(|&call| (call, Vec::new())).collect()
+    /// What becomes of a call. It ends with an answer whatever the arguments are.
+    fn program_of(&self, call: c_long) -> Vec<sock_filter> {
+        let mut program = Vec::new();
+        let allowed = (&self.allowed, &SeccompAction::Allow);
+        let parts = self.parts.iter().map(|(calls, action)| (calls, action));
+        for (calls, action) in parts.chain([allowed]) {
+            match calls.find(call) {
+                Found::Never => {}
+                Found::Always => {
+                    program.push(answer(action));
+                    return program;
+                }
+                Found::ByArguments(rules) => look_at_arguments(rules, action, &mut program),
+            }
+        }
+        program.push(answer(&self.otherwise));
+        program
+    }
 }
 
 /// What may be done; of some calls, with which arguments.
-fn allowed(rules: &Rules, landlock: u8) -> io::Result<CallRules> {
-    let mut calls = all_of(&[ALLOWED, ALLOWED_OLD]);
+fn allowed(rules: &Rules, landlock: u8) -> Calls {
+    let mut calls = Calls::new(&[ALLOWED, ALLOWED_OLD]);
     if !rules.write.is_empty() {
-        calls.extend(all_of(&[CHANGING]));
+        calls.add(&[CHANGING]);
     }
-    let own = u64::from(std::process::id());
+    let own = std::process::id();
     let may_execute = !rules.execute.is_empty();
 
-    memory(&mut calls, may_execute)?;
-    files(&mut calls, rules, landlock)?;
-    sockets(&mut calls, rules)?;
-    processes(&mut calls, may_execute)?;
+    memory(&mut calls, may_execute);
+    files(&mut calls, rules, landlock);
+    sockets(&mut calls, rules);
+    processes(&mut calls, may_execute);
 
     // Signals to itself; where there may be others of the same sandbox, Landlock keeps them there.
     const KEEPS_SIGNALS: u8 = 6;
     if may_execute && landlock >= KEEPS_SIGNALS {
-        calls.extend(all_of(&[&[libc::SYS_kill, libc::SYS_tgkill]]));
+        calls.add(&[&[libc::SYS_kill, libc::SYS_tgkill]]);
     } else {
-        only_if(&mut calls, libc::SYS_kill, &[&[equal(0, own)]])?;
-        only_if(&mut calls, libc::SYS_tgkill, &[&[equal(0, own)]])?;
+        only_if(&mut calls, libc::SYS_kill, &[&[equal(0, own)]]);
+        only_if(&mut calls, libc::SYS_tgkill, &[&[equal(0, own)]]);
     }
     // The handler of what is refused stays.
-    let sigsys = libc::SIGSYS as u64;
     only_if(
         &mut calls,
         libc::SYS_rt_sigaction,
-        &[&[(0, SeccompCmpOp::Ne, sigsys)]],
-    )?;
+        &[&[other(0, libc::SIGSYS as u32)]],
+    );
     any_of(
         &mut calls,
         libc::SYS_prctl,
@@ -206,29 +273,25 @@ fn allowed(rules: &Rules, landlock: u8) -> io::Result<CallRules> {
             libc::PR_GET_TIMERSLACK,
             libc::PR_SET_VMA,
         ]
-        .map(|option| option as u64),
-    )?;
-    any_of(&mut calls, libc::SYS_prlimit64, 0, &[0, own])?;
+        .map(|option| option as u32),
+    );
+    any_of(&mut calls, libc::SYS_prlimit64, 0, &[0, own]);
     // Asks, and changes nothing.
-    only_if(
-        &mut calls,
-        libc::SYS_personality,
-        &[&[equal(0, u64::from(u32::MAX))]],
-    )?;
-    Ok(calls)
+    only_if(&mut calls, libc::SYS_personality, &[&[equal(0, u32::MAX)]]);
+    calls
 }
 
 /// No memory becomes code, but what a program is loaded from.
-fn memory(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
-    const BOTH: u64 = (libc::PROT_WRITE | libc::PROT_EXEC) as u64;
-    const EXEC: u64 = libc::PROT_EXEC as u64;
+fn memory(calls: &mut Calls, may_execute: bool) {
+    const BOTH: u32 = (libc::PROT_WRITE | libc::PROT_EXEC) as u32;
+    const EXEC: u32 = libc::PROT_EXEC as u32;
     let never = bits(2, EXEC, 0);
     for call in [libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
-        only_if(calls, call, &[std::slice::from_ref(&never)])?;
+        only_if(calls, call, &[std::slice::from_ref(&never)]);
     }
     if may_execute {
         // As code, of a file, and not to write to.
-        let anonymous = libc::MAP_ANONYMOUS as u64;
+        let anonymous = libc::MAP_ANONYMOUS as u32;
         let code: &[_] = &[bits(2, BOTH, EXEC), bits(3, anonymous, 0)];
         return only_if(calls, libc::SYS_mmap, &[&[never], code]);
     }
@@ -236,17 +299,17 @@ fn memory(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
 }
 
 /// What Landlock judges, where it is to; and what is done with open files.
-fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
+fn files(calls: &mut Calls, rules: &Rules, landlock: u8) {
     let creates = !rules.write.is_empty();
-    opening(calls, libc::SYS_openat, 2, creates)?;
+    opening(calls, libc::SYS_openat, 2, creates);
     #[cfg(target_arch = "x86_64")]
     {
-        opening(calls, libc::SYS_open, 1, creates)?;
-        only_if(calls, libc::SYS_creat, &[&[no_others_identity(1)]])?;
+        opening(calls, libc::SYS_open, 1, creates);
+        only_if(calls, libc::SYS_creat, &[&[no_others_identity(1)]]);
     }
     const JUDGES_LENGTHS: u8 = 3;
     if landlock >= JUDGES_LENGTHS && !rules.write.is_empty() {
-        calls.insert(libc::SYS_truncate, Vec::new());
+        calls.add(&[&[libc::SYS_truncate]]);
     }
     any_of(
         calls,
@@ -270,8 +333,8 @@ fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
             libc::F_ADD_SEALS,
             libc::F_GET_SEALS,
         ]
-        .map(|command| command as u64),
-    )?;
+        .map(|command| command as u32),
+    );
     const TCGETS2: libc::Ioctl = 0x802c_542a_u32 as libc::Ioctl;
     any_of(
         calls,
@@ -287,7 +350,7 @@ fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
             libc::TIOCGWINSZ,
             TCGETS2,
         ]
-        .map(|request| u64::from(request as u32)),
+        .map(|request| request as u32),
     )
 }
 
@@ -297,93 +360,86 @@ fn files(calls: &mut CallRules, rules: &Rules, landlock: u8) -> io::Result<()> {
 ///
 /// `creates`: files may be made, whose permissions are the argument behind the flags. Otherwise
 /// that is any number.
-fn opening(calls: &mut CallRules, call: c_long, flags: u8, creates: bool) -> io::Result<()> {
-    const NEITHER: u64 = (libc::O_PATH | libc::O_TRUNC) as u64;
-    let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u64 & 3, mode as u64);
-    let (no_path, not_emptied) = (bits(flags, libc::O_PATH as u64, 0), bits(flags, NEITHER, 0));
+fn opening(calls: &mut Calls, call: c_long, flags: u8, creates: bool) {
+    const NEITHER: u32 = (libc::O_PATH | libc::O_TRUNC) as u32;
+    let mode = |mode: i32| bits(flags, libc::O_ACCMODE as u32 & 3, mode as u32);
+    let (no_path, not_emptied) = (bits(flags, libc::O_PATH as u32, 0), bits(flags, NEITHER, 0));
     let modes = [
         [mode(libc::O_RDONLY), not_emptied],
-        [mode(libc::O_WRONLY), no_path.clone()],
+        [mode(libc::O_WRONLY), no_path],
         [mode(libc::O_RDWR), no_path],
     ];
     let any = [None];
     let either = [
-        Some(bits(flags, calls::MAKES as u64, 0)),
+        Some(bits(flags, calls::MAKES as u32, 0)),
         Some(no_others_identity(flags + 1)),
     ];
     let beside: &[Option<Condition>] = if creates { &either } else { &any };
-    let rules: Vec<Vec<Condition>> = modes
-        .iter()
-        .flat_map(|mode| {
-            beside
-                .iter()
-                .map(|beside| mode.iter().chain(beside).cloned().collect())
-        })
-        .collect();
-    let rules: Vec<&[Condition]> = rules.iter().map(Vec::as_slice).collect();
-    only_if(calls, call, &rules)
+    let rules = modes.iter().flat_map(|mode| {
+        let all = |beside| mode.iter().chain(beside).copied().collect();
+        beside.iter().map(all)
+    });
+    calls.add_by_arguments(call, rules.collect());
 }
 
 /// The permissions of a file that is made have no bit by which others run it as its owner: they
 /// would lend this worker's code what they may do, or take what its user may.
 fn no_others_identity(permissions: u8) -> Condition {
-    bits(permissions, u64::from(libc::S_ISUID | libc::S_ISGID), 0)
+    bits(permissions, libc::S_ISUID | libc::S_ISGID, 0)
 }
 
 /// Sockets that lead nowhere; and, where ports are granted, those of TCP.
-fn sockets(calls: &mut CallRules, rules: &Rules) -> io::Result<()> {
-    let (unix, kind) = (libc::AF_UNIX as u64, 0xf);
-    let pair = |of: i32| [equal(0, unix), bits(1, kind, of as u64)];
+fn sockets(calls: &mut Calls, rules: &Rules) {
+    let (unix, kind) = (libc::AF_UNIX as u32, 0xf);
+    let pair = |of: i32| [equal(0, unix), bits(1, kind, of as u32)];
     // Not of datagrams: their ends send to other addresses too.
     let (stream, packets) = (pair(libc::SOCK_STREAM), pair(libc::SOCK_SEQPACKET));
-    only_if(calls, libc::SYS_socketpair, &[&stream, &packets])?;
+    only_if(calls, libc::SYS_socketpair, &[&stream, &packets]);
     // A connection that is made by sending is made without connect(2), which Landlock judges.
-    let fast_open = libc::MSG_FASTOPEN as u64;
-    only_if(calls, libc::SYS_sendmsg, &[&[bits(2, fast_open, 0)]])?;
-    only_if(calls, libc::SYS_sendmmsg, &[&[bits(3, fast_open, 0)]])?;
+    let fast_open = libc::MSG_FASTOPEN as u32;
+    only_if(calls, libc::SYS_sendmsg, &[&[bits(2, fast_open, 0)]]);
+    only_if(calls, libc::SYS_sendmmsg, &[&[bits(3, fast_open, 0)]]);
     // Another protocol in the place of TCP is one that Landlock does not know.
-    let tcp = libc::IPPROTO_TCP as u64;
-    let other_level = (1, SeccompCmpOp::Ne, tcp);
-    let other_option = (2, SeccompCmpOp::Ne, libc::TCP_ULP as u64);
+    let other_level = other(1, libc::IPPROTO_TCP as u32);
+    let other_option = other(2, libc::TCP_ULP as u32);
     only_if(
         calls,
         libc::SYS_setsockopt,
         &[&[other_level], &[other_option]],
-    )?;
+    );
     // Without an address.
-    let nowhere = (4, SeccompCmpOp::Eq, 0);
+    let nowhere = is_null(4);
     only_if(
         calls,
         libc::SYS_sendto,
         &[&[bits(3, fast_open, 0), nowhere]],
-    )?;
+    );
     if !rules.has_ports() {
-        return Ok(());
+        return;
     }
     let mut tcp = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         for protocol in [0, libc::IPPROTO_TCP] {
             tcp.push([
-                equal(0, family as u64),
-                bits(1, kind, libc::SOCK_STREAM as u64),
-                equal(2, protocol as u64),
+                equal(0, family as u32),
+                bits(1, kind, libc::SOCK_STREAM as u32),
+                equal(2, protocol as u32),
             ]);
         }
     }
     let tcp: Vec<&[_]> = tcp.iter().map(|rule| rule.as_slice()).collect();
-    only_if(calls, libc::SYS_socket, &tcp)?;
+    only_if(calls, libc::SYS_socket, &tcp);
     if !rules.connect.is_empty() {
-        calls.insert(libc::SYS_connect, Vec::new());
+        calls.add(&[&[libc::SYS_connect]]);
     }
     if !rules.listen.is_empty() {
-        calls.insert(libc::SYS_bind, Vec::new());
-        calls.insert(libc::SYS_listen, Vec::new());
+        calls.add(&[&[libc::SYS_bind]]);
+        calls.add(&[&[libc::SYS_listen]]);
     }
-    Ok(())
 }
 
 /// Threads; and, where programs are granted, processes. In no other namespaces.
-fn processes(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
+fn processes(calls: &mut Calls, may_execute: bool) {
     const NAMESPACES: i32 = libc::CLONE_NEWCGROUP
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWNET
@@ -391,31 +447,29 @@ fn processes(calls: &mut CallRules, may_execute: bool) -> io::Result<()> {
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWUTS;
-    let namespaces = NAMESPACES as u32 as u64;
+    let namespaces = NAMESPACES as u32;
     if !may_execute {
-        let thread = libc::CLONE_THREAD as u64;
+        let thread = libc::CLONE_THREAD as u32;
         return only_if(
             calls,
             libc::SYS_clone,
             &[&[bits(0, namespaces | thread, thread)]],
         );
     }
-    only_if(calls, libc::SYS_clone, &[&[bits(0, namespaces, 0)]])?;
-    calls.extend(all_of(&[ASKING, LOOKING]));
-    calls.insert(libc::SYS_execve, Vec::new());
-    calls.insert(libc::SYS_setpgid, Vec::new());
+    only_if(calls, libc::SYS_clone, &[&[bits(0, namespaces, 0)]]);
+    calls.add(&[ASKING, LOOKING]);
+    calls.add(&[&[libc::SYS_execve]]);
+    calls.add(&[&[libc::SYS_setpgid]]);
     #[cfg(target_arch = "x86_64")]
     {
-        calls.insert(libc::SYS_fork, Vec::new());
-        calls.insert(libc::SYS_vfork, Vec::new());
+        calls.add(&[&[libc::SYS_fork]]);
+        calls.add(&[&[libc::SYS_vfork]]);
     }
     // A file in memory is on no path, so that Landlock has no say in whether it is executed. Where
     // the kernel cannot make one that is not to be, that is reported.
     if can_make_plain_files() {
-        let plain = u64::from(NOEXEC);
-        only_if(calls, libc::SYS_memfd_create, &[&[bits(1, plain, plain)]])?;
+        only_if(calls, libc::SYS_memfd_create, &[&[bits(1, NOEXEC, NOEXEC)]]);
     }
-    Ok(())
 }
 
 /// `MFD_NOEXEC_SEAL`: memfd_create(2), since Linux 6.3.
@@ -427,60 +481,16 @@ pub(super) fn can_make_plain_files() -> bool {
     rustix::fs::memfd_create("brigade-probe", flags).is_ok()
 }
 
-/// A condition: which argument, and what of it.
-type Condition = (u8, SeccompCmpOp, u64);
-
-fn equal(argument: u8, value: u64) -> Condition {
-    (argument, SeccompCmpOp::Eq, value)
-}
-
-/// These bits of an argument are these.
-fn bits(argument: u8, mask: u64, value: u64) -> Condition {
-    (argument, SeccompCmpOp::MaskedEq(mask), value)
-}
-
 /// Allows a call where all conditions of one of these hold.
-fn only_if(calls: &mut CallRules, call: c_long, rules: &[&[Condition]]) -> io::Result<()> {
-    let compiled: Result<Vec<_>, _> = rules
-        .iter()
-        .map(|conditions| {
-            let conditions: Result<Vec<_>, _> = conditions
-                .iter()
-                .map(|(argument, operator, value)| {
-                    // The kernel reads a pointer whole, and of numbers the lower half, but for
-                    // those that are `long`, whose upper half is zero in all that is meant here.
-                    let len = if call == libc::SYS_sendto && *argument == 4 {
-                        SeccompCmpArgLen::Qword
-                    } else {
-                        SeccompCmpArgLen::Dword
-                    };
-                    SeccompCondition::new(*argument, len, operator.clone(), *value)
-                })
-                .collect();
-            conditions.and_then(SeccompRule::new)
-        })
-        .collect();
-    calls.insert(call, compiled.map_err(io::Error::other)?);
-    Ok(())
+fn only_if(calls: &mut Calls, call: c_long, rules: &[&[Condition]]) {
+    let rules = rules.iter().map(|rule| SmallVec::from_slice(rule));
+    calls.add_by_arguments(call, rules.collect());
 }
 
 /// Allows a call where an argument is one of these.
-fn any_of(calls: &mut CallRules, call: c_long, argument: u8, values: &[u64]) -> io::Result<()> {
-    let conditions: Vec<_> = values.iter().map(|&v| [equal(argument, v)]).collect();
-    let rules: Vec<&[_]> = conditions.iter().map(|rule| rule.as_slice()).collect();
-    only_if(calls, call, &rules)
-}
-
-/// By a call's number alone: those of another calling convention (x32) end the process, and those
-/// that are newer than this list are unknown.
-fn by_number_alone() -> Vec<sock_filter> {
-    const X32: u32 = 0x4000_0000;
-    let answer = |action: SeccompAction| step(RETURN, 0, 0, action.into());
-    vec![
-        step(LOAD, 0, 0, NUMBER),
-        step(AT_LEAST, 0, 1, X32),
-        answer(SeccompAction::KillProcess),
-        step(AT_LEAST, 0, 1, calls::UNKNOWN),
-        answer(SeccompAction::Errno(libc::ENOSYS as u32)),
-    ]
+fn any_of(calls: &mut Calls, call: c_long, argument: u8, values: &[u32]) {
+    let rules = values
+        .iter()
+        .map(|&v| SmallVec::from_slice(&[equal(argument, v)]));
+    calls.add_by_arguments(call, rules.collect());
 }

@@ -68,7 +68,7 @@ pub(super) fn lock(rules: &Rules) -> io::Result<()> {
     took.step("Landlock");
     no_speculation();
     took.step("speculation");
-    let filter = filter::of(rules, applied.landlock)?;
+    let filter = filter::of(rules, applied.landlock);
     applied.executes_memory = !rules.execute.is_empty() && !filter::can_make_plain_files();
     took.step("compile the filter");
     if let Err(why) = filter::install(rules, &filter) {
