@@ -527,31 +527,23 @@ pub(crate) fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
-    /// Runs this in a fork, and gives what it says.
-    fn in_a_fork(says: fn() -> bool) -> bool {
-        // SAFETY: the child asks the kernel, starts threads and ends; it takes no lock that another
-        // thread could have had, and fork(3) keeps the C library's own whole.
-        let child = match unsafe { libc::fork() } {
-            0 => exit_now(u8::from(says()).into()),
-            child => Pid::from_raw(child).expect("a fork"),
-        };
-        let status = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-        let (_, status) = status.expect("it is ours").expect("it has ended");
-        status.exit_status().expect("it left") == 1
+    fn before_and_after_a_thread(_: ()) -> [bool; 3] {
+        let before = others_have_run();
+        std::thread::spawn(|| {}).join().expect("no panic");
+        [before, is_alone_soon(), others_have_run()]
     }
 
     #[test]
     fn threads_that_have_ended_are_known_by_their_time() {
+        crate::init();
         for _ in 0..100 {
-            assert!(!in_a_fork(others_have_run));
-            assert!(in_a_fork(|| {
-                std::thread::spawn(|| {}).join().expect("no panic");
-                is_alone_soon() && others_have_run()
-            }));
+            let worker = crate::process::spawn(before_and_after_a_thread, ());
+            let says = worker.expect("a worker").join().expect("it returned");
+            assert_eq!(says, [false, true, true]);
         }
     }
 }

@@ -76,6 +76,14 @@ impl PrefetchEstimate {
         self.mean = Some(TaskTime::from_nanos(mean.nanos().max(10.0)));
     }
 
+    /// As [`record`](Self::record), where the time has more in it than the tasks.
+    pub(in crate::pool) fn record_at_most(&mut self, tasks: u32, time: Duration) {
+        let each = time.as_nanos() as f64 / f64::from(tasks.max(1));
+        if self.mean.is_none_or(|mean| each < mean.nanos()) {
+            self.record(tasks, time);
+        }
+    }
+
     /// How many tasks a worker has, the one that it runs included.
     pub(in crate::pool) fn prefetch_depth(&self) -> usize {
         self.mean.map_or(FIRST_PREFETCH, |mean| {
@@ -172,6 +180,17 @@ mod tests {
             estimate.record(1, Duration::ZERO);
         }
         assert_eq!(estimate.prefetch_depth(), 2048);
+    }
+
+    #[test]
+    fn a_time_with_more_in_it_makes_no_task_longer() {
+        let mut estimate = PrefetchEstimate::default();
+        estimate.record_at_most(10, Duration::from_micros(100));
+        assert_eq!(estimate.prefetch_depth(), 200);
+        estimate.record_at_most(10, Duration::from_millis(100));
+        assert_eq!(estimate.prefetch_depth(), 200);
+        estimate.record_at_most(10, Duration::ZERO);
+        assert_eq!(estimate.prefetch_depth(), 400);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::reply_batch::ReplyBatch;
 use super::respawn::StartFailure;
 use super::worker_slot::SlotStatus;
 use crate::sim::local::{Instant, Ordering};
+use crate::worker::process::ipc::handoff::Burst;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// What was made of a reply.
@@ -200,11 +201,23 @@ impl Dispatcher {
         let slot = &mut self.workers[i];
         slot.ring_full = false;
         self.changed = true;
-        self.estimate.record(tasks, now - slot.last_progress);
+        let burst = slot.connection.as_ref().and_then(|c| c.take_burst());
+        let is_done = slot.assigned.is_empty();
+        let first = std::mem::take(&mut slot.is_woken);
+        let time = now - slot.last_progress;
+        match burst {
+            // It has waited since, which is none of their time.
+            Some(Burst { tasks, nanos }) => {
+                let time = Duration::from_nanos(u64::from(tasks) * u64::from(nanos));
+                self.estimate.record(tasks, time);
+            }
+            // It had to be woken for them, which took longer than a tiny task.
+            None if first && tasks > 1 => self.estimate.record_at_most(tasks, time),
+            None => self.estimate.record(tasks, time),
+        }
         slot.last_progress = now;
         slot.is_stalled = false;
         slot.front_since = (slot.first(), now);
-        let is_done = slot.assigned.is_empty();
         self.workers.set_all_full(false);
         self.wakeups.mark_stale(i);
         if is_done {

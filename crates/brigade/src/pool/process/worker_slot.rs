@@ -110,6 +110,8 @@ pub(super) struct WorkerSlot {
     pub(super) bad_reply: bool,
     /// When it got something to do, or finished something.
     pub(super) last_progress: Instant,
+    /// It was given tasks when it had none, and no result of them was seen: it may have slept.
+    pub(super) is_woken: bool,
     /// How many results had been taken, and since when the next task is the worker's first. The
     /// time is moved forward by that in which this program or the worker was stopped.
     pub(super) front_since: (u32, Instant),
@@ -152,6 +154,7 @@ impl WorkerSlot {
             pending_reply: None,
             bad_reply: false,
             last_progress: now,
+            is_woken: false,
             front_since: (0, now),
             stopped: None,
             stopped_before: Duration::ZERO,

@@ -51,7 +51,37 @@ struct HostWords {
 
 #[repr(C, align(128))]
 #[derive(Debug, Default)]
-struct Finished(AtomicU32);
+struct Finished {
+    count: AtomicU32,
+    /// How long its tasks took, of those that it ran one after another until there were no more: a
+    /// [`Burst`], as a word. The host takes it; 0: there is none.
+    burst: AtomicU32,
+}
+
+/// Tasks that a worker ran one after another, without a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Burst {
+    pub(crate) tasks: u32,
+    /// The mean time of one, in nanoseconds.
+    pub(crate) nanos: u32,
+}
+
+impl Burst {
+    const NANOS_BITS: u32 = 20;
+    const MOST_NANOS: u32 = (1 << Burst::NANOS_BITS) - 1;
+    const MOST_TASKS: u32 = u32::MAX >> Burst::NANOS_BITS;
+
+    /// Neither is above what there are bits for.
+    fn to_word(self) -> u32 {
+        self.tasks.min(Burst::MOST_TASKS) << Burst::NANOS_BITS | self.nanos.min(Burst::MOST_NANOS)
+    }
+
+    /// `None`: it is of no task.
+    fn from_word(word: u32) -> Option<Burst> {
+        let (tasks, nanos) = (word >> Burst::NANOS_BITS, word & Burst::MOST_NANOS);
+        (tasks > 0).then_some(Burst { tasks, nanos })
+    }
+}
 
 /// How the host wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +240,14 @@ impl Handoff {
 
     /// After a result was shown.
     pub(in crate::worker::process) fn finish(&self, finished: u32) {
-        self.finished.0.store(finished, Ordering::Release);
+        self.finished.count.store(finished, Ordering::Release);
+    }
+
+    /// There are no more tasks: how long those took that were run one after another.
+    pub(in crate::worker::process) fn note_burst(&self, burst: Burst) {
+        self.finished
+            .burst
+            .store(burst.to_word(), Ordering::Relaxed);
     }
 
     /// Takes the notify word if the event is what it asks for, and returns what to wake. The word
@@ -344,7 +381,17 @@ impl Handoff {
 
     /// How many results it says that it has shown.
     pub(in crate::worker::process) fn finished(&self) -> u32 {
-        self.finished.0.load(Ordering::Acquire)
+        self.finished.count.load(Ordering::Acquire)
+    }
+
+    /// Takes what the worker says of how long its tasks took.
+    pub(in crate::worker::process) fn take_burst(&self) -> Option<Burst> {
+        let burst = &self.finished.burst;
+        // On a line that the worker writes to: written to only where there is something.
+        match burst.load(Ordering::Relaxed) {
+            0 => None,
+            _ => Burst::from_word(burst.swap(0, Ordering::Relaxed)),
+        }
     }
 
     pub(in crate::worker::process) fn set_spin_hint(&self, spin_hint: u32) {
@@ -412,6 +459,22 @@ mod tests {
         );
         // It is rung once.
         assert_eq!(handoff.take_notify(NotifyEvent::Full), NotifyTarget::Nobody);
+    }
+
+    #[test]
+    fn a_burst_is_taken_once_and_no_larger_than_its_bits() {
+        let handoff = Handoff::default();
+        assert_eq!(handoff.take_burst(), None);
+        for (tasks, nanos) in [(1, 0), (3, 250), (4095, 1_048_575)] {
+            let burst = Burst { tasks, nanos };
+            handoff.note_burst(burst);
+            assert_eq!(handoff.take_burst(), Some(burst));
+            assert_eq!(handoff.take_burst(), None);
+        }
+        let (tasks, nanos) = (u32::MAX, u32::MAX);
+        handoff.note_burst(Burst { tasks, nanos });
+        let (tasks, nanos) = (4095, 1_048_575);
+        assert_eq!(handoff.take_burst(), Some(Burst { tasks, nanos }));
     }
 
     #[test]
