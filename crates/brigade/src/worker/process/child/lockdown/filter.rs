@@ -14,11 +14,11 @@ use std::io;
 use libc::c_long;
 use rustix::fs::MemfdFlags;
 use seccompiler::{SeccompAction, apply_filter, sock_filter};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use program::{
-    ArgumentRule, Condition, Interval, answer, before_numbers, bits, branch, equal, is_null,
-    look_at_arguments, other,
+    ArgumentRule, Condition, Interval, Program, answer, before_numbers, bits, branch, equal,
+    is_null, look_at_arguments, other,
 };
 
 use super::calls::{
@@ -177,20 +177,17 @@ impl Policy {
         let mut intervals: Vec<Interval> = Vec::with_capacity(calls::UNKNOWN as usize / 2);
         for first in 0..calls::UNKNOWN {
             let program = match self.answer_to(first.into()) {
-                Some(action) => {
-                    let program = vec![answer(action)];
-                    if intervals.last().is_some_and(|last| last.program == program) {
-                        continue;
-                    }
-                    program
-                }
+                Some(action) => smallvec![answer(action)],
                 None => self.program_of(first.into()),
             };
+            if intervals.last().is_some_and(|last| last.program == program) {
+                continue;
+            }
             intervals.push(Interval { first, program });
         }
         intervals.push(Interval {
             first: calls::UNKNOWN,
-            program: vec![answer(&SeccompAction::Errno(libc::ENOSYS as u32))],
+            program: smallvec![answer(&SeccompAction::Errno(libc::ENOSYS as u32))],
         });
         intervals
     }
@@ -212,8 +209,8 @@ impl Policy {
     }
 
     /// What becomes of a call. It ends with an answer whatever the arguments are.
-    fn program_of(&self, call: c_long) -> Vec<sock_filter> {
-        let mut program = Vec::new();
+    fn program_of(&self, call: c_long) -> Program {
+        let mut program = Program::new();
         let allowed = (&self.allowed, &SeccompAction::Allow);
         let parts = self.parts.iter().map(|(calls, action)| (calls, action));
         for (calls, action) in parts.chain([allowed]) {

@@ -9,8 +9,11 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub(super) struct Interval {
     pub(super) first: u32,
-    pub(super) program: Vec<sock_filter>,
+    pub(super) program: Program,
 }
+
+/// What becomes of a call: for most, one answer.
+pub(super) type Program = SmallVec<[sock_filter; 2]>;
 
 /// What is asked of a call's arguments: all of these. The kernel reads a pointer whole, and of
 /// numbers the lower half, but for those that are `long`, whose upper half is zero in all that is
@@ -129,7 +132,7 @@ pub(super) fn answer(action: &SeccompAction) -> sock_filter {
 pub(super) fn look_at_arguments(
     rules: &[ArgumentRule],
     action: &SeccompAction,
-    program: &mut Vec<sock_filter>,
+    program: &mut Program,
 ) {
     // What has been loaded, on each way to the next rule.
     let mut loaded = None;
