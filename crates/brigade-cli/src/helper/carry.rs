@@ -25,6 +25,10 @@ pub(crate) struct Report {
 /// Bytes of an input that takes longer than a wake-up.
 const MANY: usize = 1 << 20;
 
+/// How many tasks with smaller ones make a sample in a pool, one after another: what a single one
+/// takes is mostly whether its worker slept.
+const RUN: usize = 100;
+
 /// A task: looks at nothing of its input but how much it is.
 fn weigh(input: Vec<u8>) -> u64 {
     input.len() as u64
@@ -47,11 +51,12 @@ pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failur
             // meets all alike.
             for sample in 0..=samples {
                 for (index, kind) in KINDS.into_iter().enumerate() {
+                    let run = if bytes < MANY { RUN } else { 1 };
                     // One task right before, so that the pool's workers are awake, as they are for
                     // the figure of a task without input.
                     in_pool(&pools[index], vec![7; bytes])?;
-                    let in_pool = timed(bytes, |input| in_pool(&pools[index], input))?;
-                    let alone = timed(bytes, |input| alone(kind, input))?;
+                    let in_pool = timed(run, bytes, |input| in_pool(&pools[index], input))?;
+                    let alone = timed(1, bytes, |input| alone(kind, input))?;
                     if sample > 0 {
                         report.pooled[index].push(in_pool);
                         report.fresh[index].push(alone);
@@ -67,17 +72,24 @@ pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failur
     reports
 }
 
-fn timed(bytes: usize, run: impl FnOnce(Vec<u8>) -> Result<u64, Failure>) -> Result<f64, Failure> {
-    let input = vec![7_u8; bytes];
+/// Nanoseconds for each of so many tasks, one after another.
+fn timed(
+    tasks: usize,
+    bytes: usize,
+    run: impl Fn(Vec<u8>) -> Result<u64, Failure>,
+) -> Result<f64, Failure> {
+    let inputs = vec![vec![7_u8; bytes]; tasks];
+    let mut arrived = Vec::with_capacity(tasks);
     let start = Instant::now();
-    let found = run(input)?;
-    let taken = start.elapsed().as_nanos() as f64;
-    if found == bytes as u64 {
-        Ok(taken)
-    } else {
-        Err(Failure::new(format!(
+    for input in inputs {
+        arrived.push(run(input)?);
+    }
+    let taken = start.elapsed().as_nanos() as f64 / tasks as f64;
+    match arrived.iter().find(|&&found| found != bytes as u64) {
+        None => Ok(taken),
+        Some(found) => Err(Failure::new(format!(
             "of an input of {bytes} bytes {found} arrived"
-        )))
+        ))),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::task::codec::format::MAX_BYTES;
 
 /// Runs on a stack as small as the smallest that programs have.
 fn on_stack(bytes: usize, f: impl FnOnce() + Send) {
