@@ -51,11 +51,11 @@ pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failur
             // meets all alike.
             for sample in 0..=samples {
                 for (index, kind) in KINDS.into_iter().enumerate() {
-                    let run = if bytes < MANY { RUN } else { 1 };
+                    let tasks = if bytes < MANY { RUN } else { 1 };
                     // One task right before, so that the pool's workers are awake, as they are for
                     // the figure of a task without input.
                     in_pool(&pools[index], vec![7; bytes])?;
-                    let in_pool = timed(run, bytes, |input| in_pool(&pools[index], input))?;
+                    let in_pool = timed(tasks, bytes, |input| in_pool(&pools[index], input))?;
                     let alone = timed(1, bytes, |input| alone(kind, input))?;
                     if sample > 0 {
                         report.pooled[index].push(in_pool);
@@ -72,7 +72,7 @@ pub(crate) fn run(samples: usize, sizes: &[usize]) -> Result<Vec<Report>, Failur
     reports
 }
 
-/// Nanoseconds for each of so many tasks, one after another.
+/// Runs `tasks` tasks with `bytes` bytes each, one after another: the mean nanoseconds of one.
 fn timed(
     tasks: usize,
     bytes: usize,

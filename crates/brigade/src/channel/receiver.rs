@@ -110,18 +110,7 @@ impl<T: Message> Receiver<T> {
     ///
     /// # Examples
     /// ```
-    /// # fn block_on<F: Future>(f: F) -> F::Output {
-    /// #     struct Unpark(std::thread::Thread);
-    /// #     impl std::task::Wake for Unpark {
-    /// #         fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
-    /// #     }
-    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    /// #     let (mut f, mut context) = (std::pin::pin!(f), std::task::Context::from_waker(&waker));
-    /// #     loop {
-    /// #         if let std::task::Poll::Ready(r) = f.as_mut().poll(&mut context) { return r }
-    /// #         std::thread::park();
-    /// #     }
-    /// # }
+    /// # use pollster::block_on;
     /// let (sender, receiver) = brigade::channel::pipe(4)?;
     /// let sending = brigade::thread::spawn(|to: brigade::channel::Sender<u8>| to.send(7).is_ok(), sender)?;
     /// block_on(async {

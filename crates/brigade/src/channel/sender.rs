@@ -143,18 +143,7 @@ impl<T: Message> Sender<T> {
     /// use brigade::channel::{self, Receiver};
     /// use brigade::process;
     ///
-    /// # fn block_on<F: Future>(f: F) -> F::Output {
-    /// #     struct Unpark(std::thread::Thread);
-    /// #     impl std::task::Wake for Unpark {
-    /// #         fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
-    /// #     }
-    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    /// #     let (mut f, mut context) = (std::pin::pin!(f), std::task::Context::from_waker(&waker));
-    /// #     loop {
-    /// #         if let std::task::Poll::Ready(r) = f.as_mut().poll(&mut context) { return r }
-    /// #         std::thread::park();
-    /// #     }
-    /// # }
+    /// # use pollster::block_on;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// brigade::init();
     /// let (to_worker, orders) = channel::shm::<u32>(2)?;

@@ -53,16 +53,7 @@ impl Pool {
     /// # Examples
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Wake}, thread};
-    /// # struct Unpark(thread::Thread);
-    /// # impl Wake for Unpark { fn wake(self: Arc<Self>) { self.0.unpark() } }
-    /// # fn block_on<F: Future>(f: F) -> F::Output {
-    /// #     let (waker, mut f) = (Arc::new(Unpark(thread::current())).into(), pin!(f));
-    /// #     loop {
-    /// #         if let Poll::Ready(it) = f.as_mut().poll(&mut Context::from_waker(&waker)) { return it }
-    /// #         thread::park();
-    /// #     }
-    /// # }
+    /// # use pollster::block_on;
     /// brigade::init();
     /// for pool in [brigade::Pool::threads(2)?, brigade::Pool::processes(2)?] {
     ///     for n in 0..100_u32 {
@@ -100,16 +91,7 @@ impl Pool {
     /// }
     ///
     /// # fn main() -> std::io::Result<()> {
-    /// # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Wake}, thread};
-    /// # struct Unpark(thread::Thread);
-    /// # impl Wake for Unpark { fn wake(self: Arc<Self>) { self.0.unpark() } }
-    /// # fn block_on<F: Future>(f: F) -> F::Output {
-    /// #     let (waker, mut f) = (Arc::new(Unpark(thread::current())).into(), pin!(f));
-    /// #     loop {
-    /// #         if let Poll::Ready(it) = f.as_mut().poll(&mut Context::from_waker(&waker)) { return it }
-    /// #         thread::park();
-    /// #     }
-    /// # }
+    /// # use pollster::block_on;
     /// brigade::init();
     /// for pool in [Pool::threads(2)?, Pool::processes(2)?] {
     ///     let accepted = pool.submit(|n: u32| n + 1, 1);

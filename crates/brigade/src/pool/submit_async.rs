@@ -55,16 +55,7 @@ impl Pool {
     /// brigade::init();
     /// for kind in Kind::ALL {
     ///     let pool = Pool::builder(kind).workers(2).queue_limit(4).build()?;
-    ///     # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Wake}, thread};
-    ///     # struct Unpark(thread::Thread);
-    ///     # impl Wake for Unpark { fn wake(self: Arc<Self>) { self.0.unpark() } }
-    ///     # fn block_on<F: Future>(f: F) -> F::Output {
-    ///     #     let (waker, mut f) = (Arc::new(Unpark(thread::current())).into(), pin!(f));
-    ///     #     loop {
-    ///     #         if let Poll::Ready(it) = f.as_mut().poll(&mut Context::from_waker(&waker)) { return it }
-    ///     #         thread::park();
-    ///     #     }
-    ///     # }
+    ///     # use pollster::block_on;
     ///     assert_eq!(block_on(handle_request(&pool, 12))?, 144);
     /// }
     /// # Ok(())

@@ -30,6 +30,8 @@ pub(crate) fn fork_single_threaded() -> io::Result<Fork> {
             "a process with several threads cannot be forked",
         ));
     }
+    // What a thread has held that ended here is held in the child, whose clocks begin anew.
+    may_have_threads();
     fork_for_calls()
 }
 
@@ -130,12 +132,22 @@ pub(crate) fn may_have_threads() -> bool {
     SINGLE_THREADED.get().is_some_and(Option::is_some) || others_have_run()
 }
 
-/// Whether other threads of this process have run, and be it one that has ended: the process's time
-/// is that of all its threads, and that of this one does not reach it then (clock_gettime(2),
-/// `CLOCK_PROCESS_CPUTIME_ID`). Where the clocks cannot be read, they may have.
+/// Whether other threads of this process have run, or of one that it was forked from
+/// ([`fork_single_threaded`]), and be it one that has ended. Where the clocks cannot be read, they
+/// may have.
 fn others_have_run() -> bool {
-    /// Between two looks at this thread's clock. A thread takes longer than this to start and to
-    /// end, and could be overlooked if it did not.
+    static FOUND: AtomicBool = AtomicBool::new(false);
+    if !FOUND.load(Ordering::Relaxed) && others_have_used_time() {
+        FOUND.store(true, Ordering::Relaxed);
+    }
+    FOUND.load(Ordering::Relaxed)
+}
+
+/// The process's time is that of all its threads, those that have ended among them, and this one's
+/// own is less than that if others have run: clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`.
+fn others_have_used_time() -> bool {
+    /// The most between the two looks at this thread's clock. A thread takes longer than this to
+    /// start and to end, so that none is overlooked.
     const SURE: Duration = Duration::from_micros(4);
     for _ in 0..8 {
         let (before, all, after) = (
@@ -531,19 +543,33 @@ pub(crate) fn is_privileged() -> bool {
 mod tests {
     use super::*;
 
-    fn before_and_after_a_thread(_: ()) -> [bool; 3] {
+    /// Without a thread, after one that has ended, and in a fork after that.
+    fn found(_: ()) -> [bool; 4] {
         let before = others_have_run();
         std::thread::spawn(|| {}).join().expect("no panic");
-        [before, is_alone_soon(), others_have_run()]
+        let alone = is_alone_soon();
+        let after = others_have_run();
+        let forked = match fork_single_threaded().expect("one thread") {
+            Fork::Child => exit_now(others_have_run().into()),
+            Fork::Parent(pid) => pid,
+        };
+        let forked = Pid::from_raw(forked as i32);
+        let ended = rustix::process::waitpid(forked, rustix::process::WaitOptions::empty());
+        let ended = ended.expect("it is ours").expect("it has ended").1;
+        [before, alone, after, ended.exit_status() == Some(1)]
     }
 
     #[test]
     fn threads_that_have_ended_are_known_by_their_time() {
         crate::init();
+        let mut without = 0;
         for _ in 0..100 {
-            let worker = crate::process::spawn(before_and_after_a_thread, ());
-            let says = worker.expect("a worker").join().expect("it returned");
-            assert_eq!(says, [false, true, true]);
+            let worker = crate::process::spawn(found, ()).expect("a worker");
+            let [before, rest @ ..] = worker.join().expect("it returned");
+            assert_eq!(rest, [true; 3]);
+            without += u32::from(!before);
         }
+        // Where its clock is slow to read a process cannot be sure, and takes the longer way.
+        assert!(without > 0, "none was ever found to have had one thread");
     }
 }

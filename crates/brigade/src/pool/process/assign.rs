@@ -293,7 +293,7 @@ impl Dispatcher {
             if self.workers.mark_busy(i, ctx.now) {
                 let slot = &mut self.workers[i];
                 slot.last_progress = ctx.now;
-                slot.is_woken = true;
+                slot.awaits_first_result = true;
                 slot.front_since = (slot.first(), ctx.now);
                 self.wakeups.mark_stale(i);
                 // The one that sleeps does not know of this one.

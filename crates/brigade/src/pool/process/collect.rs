@@ -11,7 +11,7 @@ use super::reply_batch::ReplyBatch;
 use super::respawn::StartFailure;
 use super::worker_slot::SlotStatus;
 use crate::sim::local::{Instant, Ordering};
-use crate::worker::process::ipc::handoff::Burst;
+use crate::worker::process::ipc::handoff::BusyPeriod;
 use crate::worker::process::ipc::reply::{self, Reply, ReplyTag};
 
 /// What was made of a reply.
@@ -201,13 +201,13 @@ impl Dispatcher {
         let slot = &mut self.workers[i];
         slot.ring_full = false;
         self.changed = true;
-        let burst = slot.connection.as_ref().and_then(|c| c.take_burst());
+        let period = slot.connection.as_ref().and_then(|c| c.take_busy_period());
         let is_done = slot.assigned.is_empty();
-        let first = std::mem::take(&mut slot.is_woken);
+        let first = std::mem::take(&mut slot.awaits_first_result);
         let time = now - slot.last_progress;
-        match burst {
+        match period {
             // It has waited since, which is none of their time.
-            Some(Burst { tasks, nanos }) => {
+            Some(BusyPeriod { tasks, nanos }) => {
                 let time = Duration::from_nanos(u64::from(tasks) * u64::from(nanos));
                 self.estimate.record(tasks, time);
             }
@@ -337,6 +337,8 @@ impl Dispatcher {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use crate::{Kind, Pool};
 
     const LEN: usize = 20 * 1024;
@@ -359,5 +361,29 @@ mod tests {
         let pool = pool.processes_only().expect("processes");
         let scratch = pool.lock().dispatcher.reply_buf.capacity();
         assert!(scratch < LEN, "{scratch} bytes");
+    }
+
+    /// Computes for so many milliseconds.
+    fn compute(millis: u64) {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(millis) {}
+    }
+
+    /// A worker that has no more tasks says how long they took: not of the last of them alone.
+    #[test]
+    fn a_long_task_before_a_tiny_one_counts() {
+        crate::init();
+        let pool = Pool::builder(Kind::Process).workers(1).build();
+        let pool = pool.expect("a pool");
+        for _ in 0..20 {
+            let [long, tiny] = [5, 0].map(|millis| pool.submit(compute, millis));
+            // So that the host looks when both have ended.
+            tiny.join().expect("it returned");
+            long.join().expect("it returned");
+        }
+        let pool = pool.processes_only().expect("processes");
+        let depth = pool.lock().dispatcher.estimate.prefetch_depth();
+        // Two; of tasks as long as the tiny one hundreds.
+        assert!(depth < 20, "{depth}");
     }
 }

@@ -110,8 +110,8 @@ pub(super) struct WorkerSlot {
     pub(super) bad_reply: bool,
     /// When it got something to do, or finished something.
     pub(super) last_progress: Instant,
-    /// It was given tasks when it had none, and no result of them was seen: it may have slept.
-    pub(super) is_woken: bool,
+    /// Since it was given tasks while it had none. It may have slept then.
+    pub(super) awaits_first_result: bool,
     /// How many results had been taken, and since when the next task is the worker's first. The
     /// time is moved forward by that in which this program or the worker was stopped.
     pub(super) front_since: (u32, Instant),
@@ -154,7 +154,7 @@ impl WorkerSlot {
             pending_reply: None,
             bad_reply: false,
             last_progress: now,
-            is_woken: false,
+            awaits_first_result: false,
             front_since: (0, now),
             stopped: None,
             stopped_before: Duration::ZERO,

@@ -252,18 +252,9 @@ impl Lines {
     /// let worker = Builder::new().stdout(output).spawn(|()| println!("hello"), ())?;
     /// let mut lines: LineStream = lines.into_stream();
     /// // while let Some(line) = lines.next().await { … }
-    /// # struct Unpark(std::thread::Thread);
-    /// # impl std::task::Wake for Unpark {
-    /// #     fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
-    /// # }
-    /// # let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    /// # let mut next = || loop {
-    /// #     let mut context = std::task::Context::from_waker(&waker);
-    /// #     match std::pin::Pin::new(&mut lines).poll_next(&mut context) {
-    /// #         std::task::Poll::Ready(line) => break line,
-    /// #         std::task::Poll::Pending => std::thread::park(),
-    /// #     }
-    /// # };
+    /// # let mut next = || pollster::block_on(std::future::poll_fn(|context| {
+    /// #     std::pin::Pin::new(&mut lines).poll_next(context)
+    /// # }));
     /// # assert_eq!(next().expect("a line").text(), "hello");
     /// # assert!(next().is_none());
     /// worker.join()?;

@@ -52,7 +52,10 @@ pub(in crate::worker::process) fn flush_and_be_alone(streams: FlushedStreams) ->
     let is_done = flush(streams);
     // Its thread ends when it has no more orders to come.
     drop(FREE.lock().unwrap_or_else(|e| e.into_inner()).take());
-    is_done && process::is_alone_soon()
+    if is_done {
+        process::is_alone_soon();
+    }
+    is_done
 }
 
 fn std_stdout() {

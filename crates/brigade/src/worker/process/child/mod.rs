@@ -15,6 +15,7 @@
 //! - `lockdown`: its sandbox
 //! - `zombies`: when it leaves because of ended processes that tasks have left behind
 
+mod busy_timer;
 mod contexts;
 #[cfg(feature = "tracing")]
 pub(super) mod events;

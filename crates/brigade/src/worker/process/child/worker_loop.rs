@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use super::busy_timer::BusyTimer;
 use super::contexts::Contexts;
 use super::zombies::Zombies;
 use crate::sys::error::errno_of;
@@ -23,7 +24,7 @@ use crate::worker::process::child::stderr_mark::StderrMark;
 use crate::worker::process::child::task::{self, Service};
 use crate::worker::process::child::worker::{EXIT_PROTOCOL_BROKEN, Worker, wake_events};
 use crate::worker::process::ipc::fd_socket;
-use crate::worker::process::ipc::handoff::{Burst, NotifyEvent};
+use crate::worker::process::ipc::handoff::NotifyEvent;
 use crate::worker::process::ipc::mailbox::{INLINE_MAX, Mailbox};
 use crate::worker::process::ipc::order::{Order, OrderFrame, Payload, STATE};
 use crate::worker::process::ipc::reply::Reply;
@@ -46,9 +47,7 @@ pub(in crate::worker::process) struct WorkerLoop {
     begun: u32,
     /// Results that it has shown.
     finished: u32,
-    /// When the second of the tasks began that are run without a wait, and how many results had
-    /// been shown by then: a task by itself is not timed, for its caller waits.
-    burst: Option<(u64, u32)>,
+    timer: BusyTimer,
     plan: Option<Plan>,
     /// The number of the context that tasks of this plan use, if they use one.
     uses: Option<u64>,
@@ -76,7 +75,7 @@ impl WorkerLoop {
             zombies: Zombies::default(),
             begun: 0,
             finished: 0,
-            burst: None,
+            timer: BusyTimer::new(),
             plan: None,
             uses: None,
             contexts: Contexts::new(state),
@@ -105,32 +104,23 @@ impl WorkerLoop {
             ..
         } = &self.worker;
         let handoff = mailbox.handoff();
-        let first =
-            handoff.begin_or_notify(self.begun, self.finished, || write_wake_socket(wake_socket));
+        let (timer, finished) = (&mut self.timer, self.finished);
+        let first = handoff.begin_or_notify(
+            self.begun,
+            finished,
+            || timer.end(finished),
+            || write_wake_socket(wake_socket),
+        );
         let has_begun = self.has_begun(first);
-        if has_begun && self.burst.is_none() {
-            self.burst = Some((clock::nanos(), self.finished));
+        if has_begun {
+            self.timer.begin(finished);
         }
         has_begun
     }
 
-    /// There are no more tasks: says how long they took, for the host sees also how long this waited
-    /// to be woken, or to be looked at.
-    fn end_burst(&mut self) {
-        let Some((began, before)) = self.burst.take() else {
-            return;
-        };
-        let tasks = self.finished.wrapping_sub(before);
-        let time = clock::nanos().saturating_sub(began);
-        let nanos = time / u64::from(tasks.max(1));
-        let nanos = u32::try_from(nanos).unwrap_or(u32::MAX);
-        let handoff = self.worker.mailbox.handoff();
-        handoff.note_burst(Burst { tasks, nanos });
-    }
-
     /// Begins the next task, when there is one.
     fn begin_later(&mut self) {
-        self.end_burst();
+        self.timer.is_ready();
         let mailbox = self.worker.mailbox;
         let handoff = mailbox.handoff();
         loop {
@@ -147,6 +137,7 @@ impl WorkerLoop {
             }
             handoff.sleep_until_more(self.begun);
             mailbox.note_processor();
+            self.timer.is_ready();
         }
     }
 

@@ -17,7 +17,7 @@ use crate::worker::process::host::death::Evidence;
 use crate::worker::process::host::events::WorkerEvents;
 use crate::worker::process::host::streams::GivenStreams;
 use crate::worker::process::host::worker_setup::WorkerSetup;
-use crate::worker::process::ipc::handoff::{Burst, Notify};
+use crate::worker::process::ipc::handoff::{BusyPeriod, Notify};
 use crate::worker::process::ipc::mailbox::{HostRings, Mailbox};
 use crate::worker::process::ipc::order::{Order, Payload};
 use crate::worker::process::ipc::reply::{self, ReplyTag};
@@ -342,8 +342,8 @@ impl WorkerConnection {
     }
 
     /// How long the tasks took that the worker ran without a wait, by its own word; once.
-    pub(crate) fn take_burst(&self) -> Option<Burst> {
-        self.ends.mailbox().handoff().take_burst()
+    pub(crate) fn take_busy_period(&self) -> Option<BusyPeriod> {
+        self.ends.mailbox().handoff().take_busy_period()
     }
 
     // ---- waking

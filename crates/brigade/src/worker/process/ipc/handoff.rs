@@ -53,33 +53,38 @@ struct HostWords {
 #[derive(Debug, Default)]
 struct Finished {
     count: AtomicU32,
-    /// How long its tasks took, of those that it ran one after another until there were no more: a
-    /// [`Burst`], as a word. The host takes it; 0: there is none.
-    burst: AtomicU32,
+    /// The worker's last [`BusyPeriod`], as a word. The host takes it; 0: there is none.
+    busy_period: AtomicU32,
 }
 
-/// Tasks that a worker ran one after another, without a wait.
+/// Tasks that a worker ran one after another, until there were no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Burst {
+pub(crate) struct BusyPeriod {
+    /// 4095 stands for all that are more.
     pub(crate) tasks: u32,
-    /// The mean time of one, in nanoseconds.
+    /// The mean time of one, in nanoseconds; a millisecond stands for all that are longer. The host
+    /// gives a worker as few of those ahead as it can.
     pub(crate) nanos: u32,
 }
 
-impl Burst {
+impl BusyPeriod {
     const NANOS_BITS: u32 = 20;
-    const MOST_NANOS: u32 = (1 << Burst::NANOS_BITS) - 1;
-    const MOST_TASKS: u32 = u32::MAX >> Burst::NANOS_BITS;
+    const MOST_NANOS: u32 = (1 << BusyPeriod::NANOS_BITS) - 1;
+    const MOST_TASKS: u32 = u32::MAX >> BusyPeriod::NANOS_BITS;
 
     /// Neither is above what there are bits for.
     fn to_word(self) -> u32 {
-        self.tasks.min(Burst::MOST_TASKS) << Burst::NANOS_BITS | self.nanos.min(Burst::MOST_NANOS)
+        self.tasks.min(BusyPeriod::MOST_TASKS) << BusyPeriod::NANOS_BITS
+            | self.nanos.min(BusyPeriod::MOST_NANOS)
     }
 
     /// `None`: it is of no task.
-    fn from_word(word: u32) -> Option<Burst> {
-        let (tasks, nanos) = (word >> Burst::NANOS_BITS, word & Burst::MOST_NANOS);
-        (tasks > 0).then_some(Burst { tasks, nanos })
+    fn from_word(word: u32) -> Option<BusyPeriod> {
+        let (tasks, nanos) = (
+            word >> BusyPeriod::NANOS_BITS,
+            word & BusyPeriod::MOST_NANOS,
+        );
+        (tasks > 0).then_some(BusyPeriod { tasks, nanos })
     }
 }
 
@@ -158,17 +163,22 @@ impl Handoff {
     // ---- the worker
 
     /// Begins the next task, the one after `begun` others, if there is one; and wakes the host, if
-    /// it waits for those that are `finished`, or for the end of all.
+    /// it waits for those that are `finished`, or for the end of all. If there is none, says before
+    /// that how long they took.
     pub(in crate::worker::process) fn begin_or_notify(
         &self,
         begun: u32,
         finished: u32,
+        busy_period: impl FnOnce() -> Option<BusyPeriod>,
         wake_listener: impl FnOnce(),
     ) -> Result<bool, Corrupt> {
         let more = self.claims.begin(begun)?;
         if more {
             self.wake_host(NotifyEvent::Finished(finished), wake_listener);
         } else {
+            if let Some(period) = busy_period() {
+                self.note_busy_period(period);
+            }
             self.full_fence();
             self.wake_host(NotifyEvent::Idle, wake_listener);
         }
@@ -244,10 +254,10 @@ impl Handoff {
     }
 
     /// There are no more tasks: how long those took that were run one after another.
-    pub(in crate::worker::process) fn note_burst(&self, burst: Burst) {
+    fn note_busy_period(&self, period: BusyPeriod) {
         self.finished
-            .burst
-            .store(burst.to_word(), Ordering::Relaxed);
+            .busy_period
+            .store(period.to_word(), Ordering::Relaxed);
     }
 
     /// Takes the notify word if the event is what it asks for, and returns what to wake. The word
@@ -385,12 +395,12 @@ impl Handoff {
     }
 
     /// Takes what the worker says of how long its tasks took.
-    pub(in crate::worker::process) fn take_burst(&self) -> Option<Burst> {
-        let burst = &self.finished.burst;
+    pub(in crate::worker::process) fn take_busy_period(&self) -> Option<BusyPeriod> {
+        let word = &self.finished.busy_period;
         // On a line that the worker writes to: written to only where there is something.
-        match burst.load(Ordering::Relaxed) {
+        match word.load(Ordering::Relaxed) {
             0 => None,
-            _ => Burst::from_word(burst.swap(0, Ordering::Relaxed)),
+            _ => BusyPeriod::from_word(word.swap(0, Ordering::Relaxed)),
         }
     }
 
@@ -462,19 +472,22 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_taken_once_and_no_larger_than_its_bits() {
+    fn a_busy_period_is_taken_once_and_no_larger_than_its_bits() {
         let handoff = Handoff::default();
-        assert_eq!(handoff.take_burst(), None);
+        assert_eq!(handoff.take_busy_period(), None);
         for (tasks, nanos) in [(1, 0), (3, 250), (4095, 1_048_575)] {
-            let burst = Burst { tasks, nanos };
-            handoff.note_burst(burst);
-            assert_eq!(handoff.take_burst(), Some(burst));
-            assert_eq!(handoff.take_burst(), None);
+            let period = BusyPeriod { tasks, nanos };
+            handoff.note_busy_period(period);
+            assert_eq!(handoff.take_busy_period(), Some(period));
+            assert_eq!(handoff.take_busy_period(), None);
         }
         let (tasks, nanos) = (u32::MAX, u32::MAX);
-        handoff.note_burst(Burst { tasks, nanos });
+        handoff.note_busy_period(BusyPeriod { tasks, nanos });
         let (tasks, nanos) = (4095, 1_048_575);
-        assert_eq!(handoff.take_burst(), Some(Burst { tasks, nanos }));
+        assert_eq!(
+            handoff.take_busy_period(),
+            Some(BusyPeriod { tasks, nanos })
+        );
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Worker<'_> {
     /// Begins the next task. Gives its tag.
     fn begin(&mut self) -> u32 {
         let Shared { handoff, pipe, .. } = self.shared;
-        let mut begun = handoff.begin_or_notify(self.begun, self.finished, || pipe.write());
+        let mut begun =
+            handoff.begin_or_notify(self.begun, self.finished, || None, || pipe.write());
         while begun == Ok(false) {
             begun = handoff.claims.begin(self.begun);
             if begun == Ok(false) {

@@ -137,8 +137,12 @@ impl<'w> ModelWorker<'w> {
     fn begin(&mut self) {
         self.step();
         let handoff = self.mailbox.handoff();
-        let first =
-            handoff.begin_or_notify(self.begun, self.finished, || self.server.wake_listener());
+        let first = handoff.begin_or_notify(
+            self.begun,
+            self.finished,
+            || None,
+            || self.server.wake_listener(),
+        );
         let mut begun = first.expect("an honest host");
         while !begun {
             self.step();

@@ -71,30 +71,19 @@ pub(super) fn branch(intervals: &[Interval], filter: &mut Vec<sock_filter>) {
     }
     let (low, high) = intervals.split_at(intervals.len() / 2);
     let Some(above) = high.first() else { return };
-    let to_high = len(low);
-    match u8::try_from(to_high) {
-        Ok(near) => filter.push(step(AT_LEAST, near, 0, above.first)),
+    let at = filter.len();
+    filter.push(step(AT_LEAST, 0, 0, above.first));
+    branch(low, filter);
+    // Over the lower half, now that its length is known. Jumps within that are relative.
+    let over = filter.len() - at - 1;
+    match u8::try_from(over) {
+        Ok(near) => filter[at].jt = near,
         Err(_) => {
-            filter.push(step(AT_LEAST, 0, 1, above.first));
-            filter.push(step(JUMP, 0, 0, to_high as u32));
+            filter[at].jf = 1;
+            filter.insert(at + 1, step(JUMP, 0, 0, over as u32));
         }
     }
-    branch(low, filter);
     branch(high, filter);
-}
-
-/// How long the program is that [`branch`] makes of them.
-fn len(intervals: &[Interval]) -> usize {
-    if let [one] = intervals {
-        return one.program.len();
-    }
-    let (low, high) = intervals.split_at(intervals.len() / 2);
-    if high.is_empty() {
-        return 0;
-    }
-    let to_high = len(low);
-    let jumps = if to_high > usize::from(u8::MAX) { 2 } else { 1 };
-    jumps + to_high + len(high)
 }
 
 /// `AUDIT_ARCH_X86_64`, linux/audit.h.

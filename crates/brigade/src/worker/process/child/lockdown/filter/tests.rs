@@ -17,7 +17,7 @@ struct Call {
 }
 
 impl Call {
-    /// The word that lies so many bytes behind the start.
+    /// The 32 bits that `struct seccomp_data` has at byte `at`.
     fn word(&self, at: u32) -> u32 {
         let instruction_pointer = [0, 0];
         let halves = |number: u64| [number as u32, (number >> 32) as u32];
