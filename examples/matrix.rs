@@ -38,8 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     let parts = Shared::<[f64]>::writable(n * n)?.into_chunks(n.div_ceil(16) * n);
     let inputs = parts.into_iter().map(|rows| (a.clone(), b.clone(), rows));
-    let rows: Result<Vec<Rows>, _> = pool.map(multiply, inputs).collect();
-    let product = Writable::join(rows?)?.freeze()?;
+    let product = Writable::try_join(pool.map(multiply, inputs))?.freeze()?;
     let took = began.elapsed();
 
     let last: f64 = (0..n).map(|k| a[(n - 1) * n + k] * b[k * n + n - 1]).sum();

@@ -40,9 +40,7 @@ fn ours(pool: &Pool, a: &Shared<[f64]>, b: &Shared<[f64]>) -> io::Result<(f64, f
     let start = Instant::now();
     let parts = Shared::<[f64]>::writable(N * N)?.into_chunks(STRIPE * N);
     let inputs = parts.into_iter().map(|rows| (a.clone(), b.clone(), rows));
-    let rows: Result<Vec<Rows>, _> = pool.map(multiply, inputs).collect();
-    let rows = rows.map_err(io::Error::other)?;
-    let product = Writable::join(rows).map_err(io::Error::other)?;
+    let product = Writable::try_join(pool.map(multiply, inputs)).map_err(io::Error::other)?;
     let product = product.freeze().map_err(io::Error::other)?;
     Ok((milliseconds(start), product[N * N - 1]))
 }

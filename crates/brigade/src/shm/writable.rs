@@ -55,8 +55,7 @@ use super::{Shared, ShmSafe};
 /// #   if cfg!(miri) || !cfg!(target_os = "linux") { continue }
 ///     let pool = Pool::new(kind, 2)?;
 ///     let parts = Shared::<[f64]>::writable(10_000)?.split_into(16);
-///     let written: Result<Vec<_>, _> = pool.map(square, parts).collect();
-///     let squares: Shared<[f64]> = Writable::join(written?)?.freeze()?;
+///     let squares: Shared<[f64]> = Writable::try_join(pool.map(square, parts))?.freeze()?;
 ///     assert_eq!(squares[9_999], 9_999.0 * 9_999.0);
 /// }
 /// # Ok(())

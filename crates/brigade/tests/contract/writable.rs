@@ -57,6 +57,13 @@ fn begin_and_die(mut part: Part) -> Part {
     std::process::abort();
 }
 
+fn number_but_one(part: Part) -> Part {
+    if part.range().start == 40 {
+        panic!("the one from 40 on");
+    }
+    number(part)
+}
+
 fn poisoned(recovery: &Recovery<[u64]>) -> Part {
     match recovery.recover() {
         Err(RecoverError::Poisoned(part)) => part.into_inner(),
@@ -110,6 +117,38 @@ fn a_dead_worker_leaves_a_part_poisoned_and_the_others_are_whole() {
         let whole = Writable::join(parts).expect("all there");
         assert!(is_numbered(&whole.freeze().expect("nobody maps it"), 1));
     });
+}
+
+#[test]
+fn what_tasks_gave_back_is_kept_where_one_of_them_failed() {
+    both(|kind| {
+        let pool = Pool::new(kind, 2).expect("a pool");
+        let parts = || {
+            let whole = Shared::<[u64]>::writable(100).expect("a region");
+            whole.into_chunks(20)
+        };
+        let whole = Writable::try_join(pool.map(number, parts())).expect("all return");
+        assert!(is_numbered(&whole.freeze().expect("nobody maps it"), 1));
+
+        let failed = Writable::try_join(pool.map(number_but_one, parts())).expect_err("one panics");
+        assert_eq!(failed.kind(), std::io::ErrorKind::Other);
+        let error = std::error::Error::source(&failed)
+            .and_then(|e| e.downcast_ref::<std::io::Error>())
+            .and_then(|e| e.get_ref()?.downcast_ref::<JoinError>());
+        match error {
+            Some(JoinError::Panicked(panic)) => assert_eq!(panic.message(), "the one from 40 on"),
+            other => panic!("{other:?} in {failed}"),
+        }
+        let ranges = failed.into_parts().into_iter().map(|part| part.range());
+        assert_eq!(ranges.collect::<Vec<_>>(), [0..20, 20..40, 60..80, 80..100]);
+    });
+}
+
+#[test]
+fn no_results_are_no_parts() {
+    let none = Vec::<Result<Part, JoinError>>::new();
+    let refused = Writable::try_join(none).expect_err("there are none");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
 }
 
 fn count_and_die((runs, mut part): (Shared<AtomicU64>, Part)) {

@@ -1,5 +1,6 @@
 //! Parts become one again, and all of them a region to share.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -68,6 +69,57 @@ impl<T: ShmSafe> Writable<[T]> {
             part.place.retire();
         }
         Ok(Writable::listed(region, elements, all, Owners::new(1), 0))
+    }
+
+    /// As [`join`](Self::join), of the results of tasks that were given the parts, as `Pool::map`
+    /// gives them.
+    ///
+    /// # Errors
+    /// A result is an error, of which the first becomes this one; or as of `join`. All parts that
+    /// came, before it or after it, come back.
+    ///
+    /// ```
+    /// use brigade::shm::Writable;
+    /// use brigade::{Pool, Shared};
+    ///
+    /// fn fill(mut part: Writable<[u32]>) -> Writable<[u32]> {
+    ///     assert_ne!(part.range().start, 6, "the third of four");
+    ///     part.fill(7);
+    ///     part
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// brigade::init();
+    /// # if cfg!(miri) || !cfg!(target_os = "linux") { return Ok(()) }
+    /// let pool = Pool::processes(2)?;
+    /// let parts = Shared::<[u32]>::writable(6)?.split_into(2);
+    /// let sevens = Writable::try_join(pool.map(fill, parts))?.freeze()?;
+    /// assert_eq!(*sevens, [7; 6]);
+    ///
+    /// let parts = Shared::<[u32]>::writable(12)?.split_into(4);
+    /// let error = Writable::try_join(pool.map(fill, parts)).expect_err("one panics");
+    /// assert!(error.to_string().contains("the third of four"));
+    /// assert_eq!(error.into_parts().len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_join<E>(
+        results: impl IntoIterator<Item = Result<Writable<[T]>, E>>,
+    ) -> Result<Writable<[T]>, PartsError<T>>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (mut parts, mut first_error) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(part) => parts.push(part),
+                Err(e) => first_error = first_error.or(Some(e)),
+            }
+        }
+        match first_error.map(io::Error::other) {
+            None => Writable::join(parts),
+            Some(error) => Err(PartsError { parts, error }),
+        }
     }
 
     /// Seals all of the region, so that no process can change it any more, hostile or not, and
@@ -148,6 +200,8 @@ impl<T: ShmSafe> PartsError<T> {
 
     /// [`InvalidInput`](io::ErrorKind::InvalidInput): they are not what can be joined or frozen.
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): a process still maps the region.
+    /// [`Other`](io::ErrorKind::Other): a task that was to give a part back failed, as the source
+    /// says, an [`io::Error`] that holds the task's error.
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
     }
@@ -168,8 +222,8 @@ impl<T: ShmSafe> fmt::Debug for PartsError<T> {
     }
 }
 
-impl<T: ShmSafe> std::error::Error for PartsError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl<T: ShmSafe> Error for PartsError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
     }
 }
