@@ -150,7 +150,7 @@ pub fn ring(data: &[u8]) {
                     producer.rewind(len + 8);
                     assert!(producer.reach(len + 8) <= PLACE.capacity as u64);
                     producer.has_room(len);
-                    if producer.push_parts(1, &[7; 8], &body_of(len)).is_ok() {
+                    if producer.push_parts(1, &[7], &body_of(len)).is_ok() {
                         producer.show();
                     }
                     if let Some(announcement) = producer.announcement() {
@@ -213,7 +213,8 @@ fn hostile_sender<T: Message>(script: &mut Script<'_>, message: impl Fn(&[u8]) -
                 }
                 5 => {
                     let header = header(script);
-                    let _ = ring.put(shared, header, script.bytes(64), || Ok(()), || true);
+                    let _ = ring.put(shared, header, script.bytes(64), || Ok(()));
+                    RingSender::wake_after_fence(shared, || true);
                 }
                 6 => {
                     let _ = sender.send_timeout(message(script.bytes(64)), SOON);

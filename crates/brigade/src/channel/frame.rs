@@ -28,7 +28,18 @@ impl Frame {
     }
 
     /// Decodes the message. All that can fail here is this message's own.
+    #[inline(always)]
     pub(super) fn decode<T: Message>(&mut self) -> Result<T, String> {
+        let is_bytes_only = !self.large && self.announced == 0;
+        if is_bytes_only && self.content.descriptors.is_empty() {
+            if let Some(value) = codec::decode_plain(&self.content.body) {
+                return Ok(value);
+            }
+        }
+        self.decode_any()
+    }
+
+    fn decode_any<T: Message>(&mut self) -> Result<T, String> {
         let file = self.open()?;
         let FrameContent { body, descriptors } = &mut self.content;
         let descriptors = std::mem::take(descriptors);

@@ -189,6 +189,7 @@ impl ReceiveSide {
         Some(send(source.get(), self.fault.get().map(String::as_str)))
     }
 
+    #[inline]
     fn lock(&self, deadline: Option<Instant>) -> Option<SourceInUse<'_>> {
         // A source is never half-changed when a panic passes through: messages are decoded outside.
         let source = match deadline {
@@ -262,6 +263,8 @@ impl ReceiveSide {
             match source.get(self.context(), &mut frame.content, may_wait) {
                 Ok(header) => {
                     self.shared.count_received(header.number);
+                    locked.let_go();
+                    self.shared.wake_senders_after_unlock();
                     frame.large = header.large;
                     frame.announced = header.descriptors;
                     return Ok(());
@@ -339,6 +342,16 @@ impl ReceiveSide {
             Some(true) => true,
             Some(false) => self.is_hung_up(),
             None => fds::poll_until(&mut self.interests(), Some(Instant::now())).unwrap_or(true),
+        }
+    }
+
+    /// The source was let go of: notifies those that wait outside, if there is `more`, or one of
+    /// them could not look.
+    #[cold]
+    fn notify_others(&self, left_over: &OwnedFd, more: bool) {
+        if self.missed.swap(false, Ordering::SeqCst) || more {
+            // It fails when the count would overflow: then it is readable.
+            let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
         }
     }
 
@@ -423,13 +436,26 @@ impl<'s> SourceInUse<'s> {
     }
 }
 
-impl Drop for SourceInUse<'_> {
-    fn drop(&mut self) {
+impl SourceInUse<'_> {
+    /// Whether there is something for others.
+    #[cold]
+    fn has_more(&self) -> bool {
+        let (source, shared) = (self.get(), &self.side.shared);
+        source.has_buffered(shared) || source.peek(shared) == Some(true)
+    }
+
+    /// As dropping it, compiled into its caller.
+    #[inline(always)]
+    fn let_go(mut self) {
+        self.end();
+        // Nothing is left in it.
+        std::mem::forget(self);
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
         let side = self.side;
-        let more = side.left_over.get().is_some() && {
-            let source = self.get();
-            source.has_buffered(&side.shared) || source.peek(&side.shared) == Some(true)
-        };
+        let more = side.left_over.get().is_some() && self.has_more();
         self.source = None;
         // Before looking which thread has missed it: pairs with the fence in `prepare_to_wait`. On
         // x86-64 letting go of the lock was one.
@@ -437,10 +463,13 @@ impl Drop for SourceInUse<'_> {
             fence(Ordering::SeqCst);
         }
         if let Some(left_over) = side.left_over.get() {
-            if side.missed.swap(false, Ordering::SeqCst) || more {
-                // It fails when the count would overflow: then it is readable.
-                let _ = rustix::io::write(left_over, &1_u64.to_ne_bytes());
-            }
+            side.notify_others(left_over, more);
         }
+    }
+}
+
+impl Drop for SourceInUse<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -275,7 +275,7 @@ impl SendSide {
         let Some(acquired) = self.shared.lock().acquire(lock_until) else {
             return Err(NotAccepted::Full);
         };
-        let _locked = SendLock(&self.shared);
+        let locked = SendLock(&self.shared);
         if acquired == Acquired::OwnerDied {
             self.sink.recover(&self.shared);
         }
@@ -296,6 +296,8 @@ impl SendSide {
         match put {
             Ok(()) => {
                 self.shared.count_sent(number);
+                drop(locked);
+                self.sink.after_unlock(&self.shared);
                 Ok(None)
             }
             Err(NotPut::Gone) => Err(NotAccepted::Gone),

@@ -21,6 +21,19 @@ pub(crate) mod futex {
     pub(crate) use crate::sys::futex::{wake_all_private as wake_all, wake_one};
 }
 
+/// A full fence, right after a lock was let go of, which is an exchange of its word: on x86-64 that
+/// is one already (Intel's manual, volume 3A, "Memory Ordering": no load or store is reordered with
+/// a locked instruction).
+#[cfg(any(loom, all(target_os = "linux", not(brigade_portable))))]
+#[inline(always)]
+pub(crate) fn fence_after_unlock() {
+    if cfg!(all(target_arch = "x86_64", not(any(loom, miri)))) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// Between two accesses that are `SeqCst`: nothing. Loom knows that order for fences only, so it
 /// gets one.
 #[inline]

@@ -72,15 +72,21 @@ const MAX_LOOKS: u32 = 4096;
 
 /// Takes the descriptors of a message that is here, which came ahead of it through the link: all
 /// of them, or none, if they could not be had.
+#[inline(always)]
 pub(crate) fn take(
     link: &Link,
     header: FrameHeader,
     into: &mut Vec<OwnedFd>,
 ) -> Result<(), NotGot> {
     into.clear();
-    if header.descriptors == 0 {
-        return Ok(());
+    match header.descriptors {
+        0 => Ok(()),
+        _ => take_some(link, header, into),
     }
+}
+
+#[inline(never)]
+fn take_some(link: &Link, header: FrameHeader, into: &mut Vec<OwnedFd>) -> Result<(), NotGot> {
     let mut found = None;
     let mut looks = 0;
     // A sender that died between the two has left some for a message that another then sent under

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::sim::shared::futex::{self, Wake};
-use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence, fence_after_unlock};
 use crate::sync::DeathWatch;
 use crate::sync::raw_lock::RawLock;
 use crate::sys::fds;
@@ -107,6 +107,12 @@ impl CapacityWait {
     /// The receiver has made room, and wakes the senders that wait for it.
     pub(crate) fn made_room(&self) {
         fence(Ordering::SeqCst);
+        self.wake_senders();
+    }
+
+    /// As [`made_room`](Self::made_room), where a full fence lies between that and this.
+    #[inline(always)]
+    fn wake_senders(&self) {
         if self.for_room.load(Ordering::Relaxed) != 0
             && self.for_room.swap(0, Ordering::AcqRel) != 0
         {
@@ -240,7 +246,8 @@ impl ChannelHeader {
             .store(number.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The receiver: message `number` was received. Wakes senders that wait for room.
+    /// The receiver: message `number` was received. When it has let go of its own lock it calls
+    /// [`wake_senders_after_unlock`](Self::wake_senders_after_unlock).
     pub(crate) fn count_received(&self, number: u64) {
         let received = &self.words().receiver.received;
         let next = number.wrapping_add(1);
@@ -252,7 +259,14 @@ impl ChannelHeader {
         if number % NOTED == 0 {
             self.note_receiver();
         }
-        self.words().waiting.made_room();
+    }
+
+    /// The receiver, right after it has let go of a lock: wakes senders that wait for the room that
+    /// it made before that.
+    #[inline(always)]
+    pub(crate) fn wake_senders_after_unlock(&self) {
+        fence_after_unlock();
+        self.words().waiting.wake_senders();
     }
 
     /// Whether `bytes` bytes more make no more than `most` in the mechanism, by the receiver's

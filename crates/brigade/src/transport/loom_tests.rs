@@ -14,6 +14,7 @@ use loom::thread;
 use super::header::CapacityWait;
 use super::ring::{Consumer, ModelParts, Producer, frame_size};
 use crate::sim::loom_os::{Event, be};
+use crate::sim::shared::{fence, fence_after_unlock};
 use crate::sync::raw_lock::RawLock;
 
 /// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins
@@ -189,6 +190,7 @@ fn loom_ring_who_sleeps_on_a_descriptor_is_woken() {
                 for n in 0..2 {
                     producer.push(n, &body(n)[..8]).expect("room");
                     producer.show();
+                    fence(Ordering::SeqCst);
                     if let Some(announcement) = producer.announcement() {
                         event.write();
                         producer.take_announcement(announcement);
@@ -208,6 +210,49 @@ fn loom_ring_who_sleeps_on_a_descriptor_is_woken() {
             }
         }
         sends.join().expect("a thread of the model");
+    });
+}
+
+#[test]
+fn loom_ring_senders_wake_who_sleeps_after_they_let_go_of_the_lock() {
+    loom::model(|| {
+        let shared = Arc::new((ModelParts::new(32), RawLock::new(), Event::new()));
+        let sends = [2, 3].map(|process| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                be(process);
+                let (parts, lock, event) = &*shared;
+                lock.acquire(None);
+                let mut producer = parts.producer(0);
+                producer.push(process, &body(process)[..8]).expect("room");
+                producer.show();
+                lock.release();
+                fence_after_unlock();
+                if let Some(announcement) = producer.announcement() {
+                    event.write();
+                    producer.take_announcement(announcement);
+                }
+            })
+        });
+        let (parts, _, event) = &*shared;
+        let (mut consumer, mut announcement) = (parts.consumer(), 0);
+        let (mut got, mut taken) = (Vec::new(), 0);
+        while taken < 2 {
+            match consumer.pop(&mut got) {
+                Ok(Some(_)) => taken += 1,
+                Ok(None) => {
+                    event.read();
+                    announcement += 1;
+                    if consumer.announce(announcement) {
+                        event.poll();
+                    }
+                }
+                Err(corrupt) => panic!("{corrupt:?}"),
+            }
+        }
+        for thread in sends {
+            thread.join().expect("a thread of the model");
+        }
     });
 }
 

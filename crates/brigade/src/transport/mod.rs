@@ -239,8 +239,13 @@ pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
     /// no wake-up is missed.
     fn may_fit(&self, shared: &ChannelHeader, header: FrameHeader) -> bool;
 
-    /// Puts one frame, whole or not at all, and wakes the receiver.
+    /// Puts one frame, whole or not at all, and wakes the receiver, unless
+    /// [`after_unlock`](Self::after_unlock) does.
     fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut>;
+
+    /// A frame was put, and the lock was let go of right before this is called. A sender may be
+    /// killed or stopped in between: the next one wakes the receiver then.
+    fn after_unlock(&self, _shared: &ChannelHeader) {}
 
     /// The last sender died with the lock: what it left half-done is put right.
     fn recover(&self, _shared: &ChannelHeader) {}

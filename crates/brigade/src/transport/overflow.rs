@@ -21,6 +21,7 @@ use super::{
     Buffered, ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, HeldFrame, NotGot,
     NotPut, OutgoingFrame,
 };
+use crate::sim::shared::{Ordering, fence};
 use crate::sys::futex;
 
 /// More wake frames than any mechanism holds, one behind the other: a hostile sender sends them as
@@ -75,14 +76,14 @@ impl<O: FrameSink> FrameSink for OverflowSink<O> {
             Err(full @ (NotPut::Full | NotPut::Blocked | NotPut::LinkBlocked))
                 if frame.descriptors.is_empty() =>
             {
-                let put = self.ring.put(
-                    channel.shared,
-                    frame.header,
-                    frame.body,
-                    || Ok(()),
-                    || self.send_wake_frame(channel),
-                );
-                match put {
+                let (shared, header) = (channel.shared, frame.header);
+                match self.ring.put(shared, header, frame.body, || Ok(())) {
+                    Ok(()) => {
+                        // With the lock: the wake frame goes through the mechanism.
+                        fence(Ordering::SeqCst);
+                        RingSender::wake_after_fence(shared, || self.send_wake_frame(channel));
+                        Ok(())
+                    }
                     // Then it is the mechanism that is waited for: where the kernel says when that
                     // has room, the counts do not.
                     Err(NotPut::Full) => Err(full),

@@ -22,6 +22,7 @@ use super::{
     ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
     OutgoingFrame,
 };
+use crate::sim::shared::fence_after_unlock;
 use crate::sys::futex;
 use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
@@ -85,16 +86,14 @@ impl RingSender {
         Producer::resume(shared.mapping(), PLACE, 0).has_room(HEAD + header.len as usize)
     }
 
-    /// With the lock: puts a frame, whose descriptors `ahead` sends; and wakes the receiver by
-    /// `wake`, if it has announced that it sleeps. Where that says that it has failed, the
-    /// announcement is left to the next sender.
+    /// With the lock: puts a frame, whose descriptors `ahead` sends. The receiver is to be
+    /// [woken](Self::wake_after_fence) then.
     pub(crate) fn put(
         &self,
         shared: &ChannelHeader,
         header: FrameHeader,
         body: &[u8],
         ahead: impl FnOnce() -> Result<(), NotPut>,
-        wake: impl FnOnce() -> bool,
     ) -> Result<(), NotPut> {
         let seen = self.seen.load(Ordering::Relaxed);
         let mut ring = Producer::resume(shared.mapping(), PLACE, seen);
@@ -107,10 +106,19 @@ impl RingSender {
             }
             ahead()?;
         }
-        let pushed = ring.push_parts(header.tag(), &header.number.to_ne_bytes(), body);
+        let pushed = ring.push_parts(header.tag(), &[header.number], body);
         self.seen.store(ring.seen(), Ordering::Relaxed);
         pushed.map_err(|_| NotPut::Full)?;
         ring.show();
+        Ok(())
+    }
+
+    /// After a frame was put, and a full fence: wakes the receiver by `wake`, if it has announced
+    /// that it sleeps. Where that says that it has failed, the announcement is left to the next
+    /// sender.
+    #[inline(always)]
+    pub(crate) fn wake_after_fence(shared: &ChannelHeader, wake: impl FnOnce() -> bool) {
+        let ring = Producer::resume(shared.mapping(), PLACE, 0);
         if let Some(announcement) = ring.announcement() {
             // In this order: a sender that is killed between the two leaves the announcement for
             // the next one.
@@ -118,7 +126,6 @@ impl RingSender {
                 ring.take_announcement(announcement);
             }
         }
-        Ok(())
     }
 }
 
@@ -146,17 +153,10 @@ impl RingReceiver {
         }
     }
 
+    /// The ring's receiving side. What it has taken, and up to where it has seen frames, is to be
+    /// kept afterwards.
     fn consumer<'g>(&self, shared: &'g ChannelHeader) -> Consumer<'g> {
         Consumer::knowing(shared.mapping(), PLACE, self.head, self.seen)
-    }
-
-    /// Calls `f` with the ring's receiving side, and keeps where that stands, and up to where it
-    /// has seen frames.
-    fn with<R>(&mut self, shared: &ChannelHeader, f: impl FnOnce(&mut Consumer<'_>) -> R) -> R {
-        let mut ring = self.consumer(shared);
-        let result = f(&mut ring);
-        (self.head, self.seen) = (ring.position(), ring.seen());
-        result
     }
 
     pub(crate) fn is_ready(&self, shared: &ChannelHeader) -> bool {
@@ -165,24 +165,27 @@ impl RingReceiver {
 
     /// The number of the next frame.
     pub(crate) fn next_number(&mut self, shared: &ChannelHeader) -> Result<Option<u64>, NotGot> {
-        self.with(shared, |ring| ring.peek_first())
-            .map_err(|_| corrupt())
+        let mut ring = self.consumer(shared);
+        let number = ring.peek_first();
+        (self.head, self.seen) = (ring.position(), ring.seen());
+        number.map_err(|_| corrupt())
     }
 
     /// Takes a frame, all but its descriptors.
+    #[inline(always)]
     pub(crate) fn get(
         &mut self,
         shared: &ChannelHeader,
         body: &mut Vec<u8>,
     ) -> Result<FrameHeader, NotGot> {
         let mut number = [0];
-        let popped = self.with(shared, |ring| ring.pop_parts(&mut number, body));
+        let mut ring = self.consumer(shared);
+        let popped = ring.pop_parts(&mut number, body);
+        (self.head, self.seen) = (ring.position(), ring.seen());
         let Some(tag) = popped.map_err(|_| corrupt())? else {
             return Err(NotGot::Empty);
         };
-        FrameHeader::from_parts(number[0], body.len() as u32, tag).ok_or_else(|| {
-            NotGot::NoFrame("a frame in the shared memory is not a message".to_owned())
-        })
+        FrameHeader::from_parts(number[0], body.len() as u32, tag).ok_or_else(no_frame)
     }
 
     /// Announces that the receiver is about to sleep. `false`: there is something to get.
@@ -192,6 +195,12 @@ impl RingReceiver {
     }
 }
 
+#[cold]
+fn no_frame() -> NotGot {
+    NotGot::NoFrame("a frame in the shared memory is not a message".to_owned())
+}
+
+#[cold]
 fn corrupt() -> NotGot {
     NotGot::Corrupt("the content of the shared memory is not a message".to_owned())
 }
@@ -219,6 +228,7 @@ impl ShmSink {
     }
 
     /// Whether the receiver is woken.
+    #[cold]
     fn wake(&self) -> bool {
         (0..MAX_WAKE_TRIES).any(|tries| {
             if tries > 0 {
@@ -253,13 +263,14 @@ impl FrameSink for ShmSink {
             return Err(NotPut::Gone);
         }
         channel.shared.note_sender(frame.header.number);
-        self.ring.put(
-            channel.shared,
-            frame.header,
-            frame.body,
-            || attachment::send_ahead(channel.link, frame.header, frame.descriptors),
-            || self.wake(),
-        )
+        self.ring.put(channel.shared, frame.header, frame.body, || {
+            attachment::send_ahead(channel.link, frame.header, frame.descriptors)
+        })
+    }
+
+    fn after_unlock(&self, shared: &ChannelHeader) {
+        fence_after_unlock();
+        RingSender::wake_after_fence(shared, || self.wake());
     }
 
     fn recover(&self, _shared: &ChannelHeader) {

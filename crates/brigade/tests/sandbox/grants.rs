@@ -394,19 +394,24 @@ fn make(flags: u32) -> Said<()> {
     }
 }
 
-/// As a sandbox that grants programs has to be to be had here: before Linux 6.3 any file in memory
-/// is one.
+/// Whether any file in memory may be a program, to whom programs are granted: before Linux 6.3 none
+/// can be made that is not to be executed.
+pub(crate) fn files_in_memory_are_programs() -> bool {
+    make(PLAIN).is_err()
+}
+
+/// As a sandbox that grants programs has to be to be had here.
 pub(crate) fn as_can_be_had(sandbox: Sandbox) -> Sandbox {
-    match make(PLAIN) {
-        Ok(()) => sandbox,
-        Err(_) => sandbox.prefer(),
+    match files_in_memory_are_programs() {
+        true => sandbox.prefer(),
+        false => sandbox,
     }
 }
 
 fn a_file_in_memory_is_no_granted_program() {
     let granted = Sandbox::deny_all().execute("/usr");
-    if make(PLAIN).is_err() {
-        // Before Linux 6.3: then it is one, and that is said.
+    if files_in_memory_are_programs() {
+        // That is said.
         let started = within(granted.clone()).spawn(|()| (), ()).map(drop);
         let why = started.expect_err("an effect is not had").to_string();
         assert!(why.contains("Linux 6.3"), "{why}");

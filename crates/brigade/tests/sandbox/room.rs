@@ -4,7 +4,7 @@ use brigade::{Cause, JoinError, JoinHandle, Kind, Pool, Sandbox, process};
 
 use crate::conditions::Condition;
 use crate::escapes::{self, Escape};
-use crate::grants::as_can_be_had;
+use crate::grants::{as_can_be_had, files_in_memory_are_programs};
 use crate::outside::Around;
 
 /// Tries all of them; tells what is not as it should be.
@@ -90,7 +90,7 @@ pub(crate) fn try_all(condition: Condition) -> Vec<String> {
             (*room, "in a pool", ended(worker))
         });
         for (room, how, within) in alone.chain(pooled) {
-            let is_granted = room == PROGRAMS && GRANTED_WITH_PROGRAMS.contains(&name)
+            let is_granted = room == PROGRAMS && is_granted_with_programs(name)
                 || room.starts_with(OTHER) && GRANTED_WITH_PORTS.contains(&name);
             if !is_granted && !within.is_refusal(&escape, room) {
                 faults.push(format!(
@@ -152,6 +152,11 @@ const GRANTED_WITH_PROGRAMS: [&str; 15] = [
     "a signal to its process group",
     "a signal to everybody",
 ];
+
+fn is_granted_with_programs(name: &str) -> bool {
+    GRANTED_WITH_PROGRAMS.contains(&name)
+        || name == "a file in memory, mapped as code" && files_in_memory_are_programs()
+}
 
 /// Whether this machine refuses it to a worker without a sandbox as well.
 fn is_refused_outside(escape: &Escape, condition: Condition) -> bool {

@@ -122,20 +122,28 @@ pub(crate) fn decode_scalar<T: Message>(bytes: &[u8]) -> Option<T> {
     scalar::decode(bytes)
 }
 
+/// As [`decode_scalar`], of an array of numbers as well.
+#[inline(always)]
+pub(crate) fn decode_plain<T: Message>(bytes: &[u8]) -> Option<T> {
+    if let Some(value) = decode_scalar(bytes) {
+        return Some(value);
+    }
+    let [VERSION, array @ ..] = bytes else {
+        return None;
+    };
+    let mut array = array;
+    let decoded = decoder::take_array(&mut array).filter(|_| array.is_empty());
+    decoded.map(|decoded| decoded.read())
+}
+
 /// The value that `bytes` encode, all of them, and these descriptors.
 pub(crate) fn decode<T: Message>(
     bytes: &[u8],
     descriptors: Vec<Carried>,
 ) -> std::result::Result<T, String> {
     if descriptors.is_empty() {
-        if let Some(value) = decode_scalar(bytes) {
+        if let Some(value) = decode_plain(bytes) {
             return Ok(value);
-        }
-    }
-    if let [VERSION, array @ ..] = bytes {
-        let mut array = array;
-        if let Some(decoded) = decoder::take_array(&mut array).filter(|_| array.is_empty()) {
-            return Ok(decoded.read());
         }
     }
     let may_repeat = descriptors.is_empty();

@@ -79,10 +79,11 @@ impl<'m> Producer<'m> {
         self.push_parts(tag, &[], bytes)
     }
 
-    /// As [`push`](Self::push), of two parts, of which the first is a number of whole words.
-    pub(crate) fn push_parts(&mut self, tag: u32, head: &[u8], bytes: &[u8]) -> Result<(), Full> {
-        debug_assert!(head.len() % WORD == 0 && tag != SKIP);
-        let len = u32::try_from(head.len() + bytes.len()).map_err(|_| Full)?;
+    /// As [`push`](Self::push), of two parts, of which the first is words.
+    #[inline(always)]
+    pub(crate) fn push_parts(&mut self, tag: u32, head: &[u64], bytes: &[u8]) -> Result<(), Full> {
+        debug_assert!(tag != SKIP);
+        let len = u32::try_from(size_of_val(head) + bytes.len()).map_err(|_| Full)?;
         let size = frame_size(len as usize) as u64;
         if self.room() < size {
             self.head = self.memory.control.head.0.load(Ordering::Acquire);
@@ -92,10 +93,12 @@ impl<'m> Producer<'m> {
         }
         self.memory
             .store(self.tail, u64::from(len) | u64::from(tag) << 32);
-        let start = self.tail.wrapping_add(WORD as u64);
-        self.memory.write(start, head);
-        self.memory
-            .write(start.wrapping_add(head.len() as u64), bytes);
+        let mut at = self.tail.wrapping_add(WORD as u64);
+        for word in head {
+            self.memory.store(at, *word);
+            at = at.wrapping_add(WORD as u64);
+        }
+        self.memory.write(at, bytes);
         self.tail = self.tail.wrapping_add(size);
         self.memory.fetch_to_write(self.tail, size);
         Ok(())
@@ -169,10 +172,9 @@ impl<'m> Producer<'m> {
         }
     }
 
-    /// After [`show`](Self::show): the consumer's announcement that it sleeps, if there is one. It
-    /// has to be woken then.
+    /// After [`show`](Self::show), and a full fence: the consumer's announcement that it sleeps, if
+    /// there is one. It has to be woken then.
     pub(crate) fn announcement(&self) -> Option<u32> {
-        fence(Ordering::SeqCst);
         Some(self.memory.control.waiter.0.load(Ordering::Relaxed)).filter(|&a| a != 0)
     }
 

@@ -126,8 +126,7 @@ impl WorkerLoop {
         loop {
             self.spin_for_tasks(|| handoff.claims.has_more(self.begun));
             self.stderr.waited(mailbox);
-            let begun = handoff.claims.begin(self.begun);
-            if self.has_begun(begun) {
+            if self.begin_after_wait() {
                 return;
             }
             mailbox.note_processor();
@@ -139,6 +138,12 @@ impl WorkerLoop {
             mailbox.note_processor();
             self.timer.is_ready();
         }
+    }
+
+    /// Begins the next task, if there is one, after a wait for it.
+    pub(in crate::worker::process) fn begin_after_wait(&mut self) -> bool {
+        let begun = self.worker.mailbox.handoff().claims.begin(self.begun);
+        self.has_begun(begun)
     }
 
     /// Runs the task that was begun. `false`: it was the last; the host knows from a reply that

@@ -142,13 +142,15 @@ impl CountedWorker {
 pub struct StayingWorker(WorkerLoop);
 
 impl StayingWorker {
-    /// Runs what it was given, until it finds nothing more to do. It does not sleep then. `false`:
-    /// it has left.
+    /// Runs what it was given, as if it had waited for that, until it finds nothing more to do. It
+    /// does not sleep then. `false`: it has left.
     pub fn serve(&mut self) -> bool {
-        while self.0.begin_at_once() {
+        let mut has_begun = self.0.begin_after_wait() || self.0.begin_at_once();
+        while has_begun {
             if !self.0.serve_begun() {
                 return false;
             }
+            has_begun = self.0.begin_at_once();
         }
         true
     }

@@ -97,33 +97,29 @@ impl Order<'_> {
     pub(crate) fn push(self, orders: &mut Producer<'_>) -> Result<(), Full> {
         match self {
             Order::SetUp(bytes) => orders.push(SET_UP, bytes),
-            Order::Plan(plan) => {
-                let [entry, task] = plan.to_words().map(u64::to_ne_bytes);
-                orders.push_parts(PLAN, &entry, &task)
-            }
+            Order::Plan(plan) => orders.push_parts(PLAN, &plan.to_words(), &[]),
             Order::PlanWith(plan, context) => {
-                let words = plan.to_words();
-                orders.push_parts(PLAN_WITH, &pair(words), &context.to_ne_bytes())
+                let [entry, task] = plan.to_words();
+                orders.push_parts(PLAN_WITH, &[entry, task, context], &[])
             }
             Order::Context(number, Payload::Inline(bytes)) => {
-                orders.push_parts(CONTEXT, &number.to_ne_bytes(), bytes)
+                orders.push_parts(CONTEXT, &[number], bytes)
             }
             Order::Context(number, Payload::Accompanied { attachment, bytes }) => {
-                orders.push_parts(ACCOMPANIED_CONTEXT, &pair([number, attachment]), bytes)
+                orders.push_parts(ACCOMPANIED_CONTEXT, &[number, attachment], bytes)
             }
             Order::Context(number, Payload::Large { attachment, len }) => {
-                let head = pair([number, attachment]);
-                orders.push_parts(LARGE_CONTEXT, &head, &len.to_ne_bytes())
+                orders.push_parts(LARGE_CONTEXT, &[number, attachment, len], &[])
             }
             Order::KeepContexts(numbers) => orders.push(KEEP_CONTEXTS, numbers.0),
             Order::Library(bytes) => orders.push(LIBRARY, bytes),
             Order::Attempt(attempt) => orders.push(ATTEMPT, &attempt.to_ne_bytes()),
             Order::Task(Payload::Inline(bytes)) => orders.push(TASK, bytes),
             Order::Task(Payload::Accompanied { attachment, bytes }) => {
-                orders.push_parts(ACCOMPANIED_TASK, &attachment.to_ne_bytes(), bytes)
+                orders.push_parts(ACCOMPANIED_TASK, &[attachment], bytes)
             }
             Order::Task(Payload::Large { attachment, len }) => {
-                orders.push_parts(LARGE_TASK, &attachment.to_ne_bytes(), &len.to_ne_bytes())
+                orders.push_parts(LARGE_TASK, &[attachment, len], &[])
             }
             Order::Unknown(tag) => orders.push(tag, &[]),
         }
@@ -231,13 +227,6 @@ impl OrderFrame {
 }
 
 /// Two words, as they are written.
-fn pair([first, second]: [u64; 2]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&first.to_ne_bytes());
-    bytes[8..].copy_from_slice(&second.to_ne_bytes());
-    bytes
-}
-
 fn plan(body: &[u8]) -> Option<Plan> {
     two_words(body).map(Plan::from_words)
 }

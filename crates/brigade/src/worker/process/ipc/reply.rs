@@ -65,8 +65,7 @@ impl Reply<'_> {
             Reply::Undeliverable(bytes) => (UNDELIVERABLE, bytes),
             Reply::Leaving => (LEAVING, &[][..]),
             Reply::Ran(Some(times)) => {
-                let [begin, end] = times.map(u64::to_ne_bytes);
-                return replies.push_parts(RAN, &begin, &end);
+                return replies.push_parts(RAN, &times, &[]);
             }
             Reply::Ran(None) => (RAN, &[][..]),
             Reply::Unknown(tag) => (tag, &[][..]),
