@@ -210,10 +210,9 @@ impl SendSide {
     pub(super) fn send_frame(
         &self,
         bytes: &[u8],
-        carried: Vec<Carried>,
+        unsent: &mut Unsent,
         patience: Patience,
     ) -> Result<(), NotAccepted> {
-        let mut unsent = Unsent::new(carried);
         unsent.copy(bytes);
         let mut state = self.queue.lock();
         let mut is_over = false;
@@ -221,7 +220,7 @@ impl SendSide {
             // Unlocked before what is not sent is dropped, which may be the end of another channel.
             match self.queue.has_room(state)? {
                 Ok(room) => {
-                    self.queue.put(room, &mut unsent);
+                    self.queue.put(room, unsent);
                     return Ok(());
                 }
                 Err(full) => state = full,

@@ -60,6 +60,7 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
+    #[inline]
     pub(super) fn new(descriptors: Vec<OwnedFd>) -> Unsent {
         Unsent {
             descriptors,
@@ -157,17 +158,16 @@ impl SendSide {
     pub(super) fn send_frame(
         &self,
         bytes: &[u8],
-        descriptors: Vec<OwnedFd>,
+        unsent: &mut Unsent,
         patience: Patience,
     ) -> Result<(), NotAccepted> {
-        let mut unsent = Unsent::new(descriptors);
         let mut is_last_look = false;
         loop {
             let lock_until = match patience {
                 Patience::None => Some(Instant::now() + LOCK_LIMIT),
                 Patience::Until(deadline) => deadline,
             };
-            let Some((full, header)) = self.try_frame(bytes, &mut unsent, lock_until)? else {
+            let Some((full, header)) = self.try_frame(bytes, unsent, lock_until)? else {
                 return Ok(());
             };
             let Patience::Until(deadline) = patience else {

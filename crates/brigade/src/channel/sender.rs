@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::NotAccepted;
-use super::send_side::SendSide;
+use super::send_side::{SendSide, Unsent};
 use super::{Patience, SendAsync, SendError, SendTimeoutError, Transport, TrySendError};
 use crate::Message;
 use crate::task::codec;
@@ -166,7 +166,10 @@ impl<T: Message> Sender<T> {
     fn encode_and_send(&self, message: &T, patience: Patience) -> Result<(), NotAccepted> {
         let mut scratch = take_scratch();
         let sent = match codec::encode_frame(message, &mut scratch) {
-            Ok((bytes, descriptors)) => self.side.send_frame(bytes, descriptors, patience),
+            Ok((bytes, descriptors)) => {
+                let mut unsent = Unsent::new(descriptors);
+                self.side.send_frame(bytes, &mut unsent, patience)
+            }
             Err(why) => Err(NotAccepted::Failed(why)),
         };
         give_scratch_back(scratch);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::format::{VERSION, within_limit};
 use super::plain::{self, NumberKind};
-use super::{decode, tag};
+use super::{decode, decode_plain, tag};
 use crate::sys::value_file::ValueFile;
 use crate::task::Message;
 
@@ -61,12 +61,16 @@ pub(crate) enum Encoded<'a> {
 }
 
 /// The value that `encoded` is, all of it, and these descriptors.
+#[inline(always)]
 pub(crate) fn decode_encoded<T: Message>(
     encoded: Encoded<'_>,
     descriptors: Vec<OwnedFd>,
 ) -> Result<T, String> {
     match encoded {
-        Encoded::Here(bytes) => decode(bytes, descriptors),
+        Encoded::Here(bytes) => match decode_plain(bytes) {
+            Some(value) if descriptors.is_empty() => Ok(value),
+            _ => decode(bytes, descriptors),
+        },
         Encoded::File(file) => decode_file(file, descriptors),
     }
 }

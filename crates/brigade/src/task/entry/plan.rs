@@ -283,6 +283,7 @@ impl Plan {
 
     /// Runs the task on `input`, appending the encoded result. The plan came from the host, which a
     /// worker trusts.
+    #[inline(always)]
     pub(crate) fn run(
         self,
         input: Encoded<'_>,

@@ -75,6 +75,7 @@ impl<'m> Producer<'m> {
     }
 
     /// Writes a frame; the consumer sees it after [`publish`](Self::publish).
+    #[inline(always)]
     pub(crate) fn push(&mut self, tag: u32, bytes: &[u8]) -> Result<(), Full> {
         self.push_parts(tag, &[], bytes)
     }

@@ -52,7 +52,7 @@ const UNTIL_KILLED: Duration = Duration::from_millis(500);
 pub(super) type ReceivedInput<'a> = (Encoded<'a>, Vec<OwnedFd>);
 
 /// Waits for what the descriptor socket carries of an input. The error is a text for the host.
-#[inline]
+#[inline(always)]
 pub(super) fn receive<'a>(
     worker: &Worker,
     payload: Payload<'a>,

@@ -239,14 +239,16 @@ impl WorkerLoop {
         if !is_inline && worker.fd_socket().is_err() {
             return false;
         }
-        let kept = self.uses.map(|number| self.contexts.get(number));
-        let received = task::receive(worker, payload);
-        let ((input, descriptors), kept) = match (received, kept.transpose()) {
-            (Ok(received), Ok(kept)) => (received, kept),
-            (Err(why), _) | (_, Err(why)) => {
-                worker.reply_in_turn(Reply::Undeliverable(why.as_bytes()));
-                self.show();
-                return true;
+        let (input, descriptors) = match task::receive(worker, payload) {
+            Ok(received) => received,
+            Err(why) => return self.reply_undeliverable(&why),
+        };
+        let kept = match self.uses.map(|number| self.contexts.get(number)) {
+            None => None,
+            Some(Ok(kept)) => Some(kept),
+            Some(Err(why)) => {
+                drop(input);
+                return self.reply_undeliverable(&why);
             }
         };
         if !is_inline {
@@ -282,6 +284,15 @@ impl WorkerLoop {
         }
         // The task that prints here next would wait for the same.
         is_flushed
+    }
+
+    /// The task cannot run, for its input or what it borrows is not to be had. The next one may.
+    #[cold]
+    fn reply_undeliverable(&mut self, why: &str) -> bool {
+        self.worker
+            .reply_in_turn(Reply::Undeliverable(why.as_bytes()));
+        self.show();
+        true
     }
 
     /// Shows the host the reply to the task.
