@@ -40,8 +40,10 @@ pub(crate) const LEN: usize = header::LEN + RING;
 const STEP: u64 = 64 * 1024;
 /// The longest frame: so that one can be written while another is read.
 const INLINE_MAX: usize = RING / 4;
-/// How long the receiver of a stream looks away, in pauses: about a microsecond.
-const LOOKS_AWAY: u32 = 24;
+/// How long the receiver of a stream looks away, in pauses: some four microseconds. It is to stay
+/// so far behind that the lines of memory which it reads, and those which its processor fetches
+/// ahead of them, are not the ones that the sender writes.
+const LOOKS_AWAY: u32 = 96;
 /// Of a frame: its number.
 const HEAD: usize = 8;
 

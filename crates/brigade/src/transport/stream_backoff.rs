@@ -22,8 +22,8 @@ pub(super) struct StreamBackoff {
 impl StreamBackoff {
     /// How many messages together are a stream.
     const STREAM: u32 = 4;
-    /// How often it is tried.
-    const TRIED: u32 = 64;
+    /// How seldom it is tried: in a dialogue each try is a loss.
+    const TRIED: u32 = 256;
 
     pub(super) fn new(moment: u32) -> StreamBackoff {
         StreamBackoff {
