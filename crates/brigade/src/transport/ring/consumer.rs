@@ -273,7 +273,7 @@ impl<'m> Consumer<'m> {
         store_over(waiter, announcement, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.is_ready() {
-            waiter.store(0, Ordering::Relaxed);
+            store_over(waiter, 0, Ordering::Relaxed);
             return false;
         }
         true
