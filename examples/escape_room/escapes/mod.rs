@@ -69,6 +69,12 @@ impl Escape {
         self
     }
 
+    /// Kernels for other processors may lack the call.
+    const fn of_x86_64(mut self) -> Escape {
+        self.succeeds_outside = cfg!(target_arch = "x86_64");
+        self
+    }
+
     const fn kills(mut self) -> Escape {
         self.always_kills = true;
         self

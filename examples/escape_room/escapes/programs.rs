@@ -47,7 +47,8 @@ pub(super) const ESCAPES: &[Escape] = &[
         let at = map(libc::PROT_READ | libc::PROT_WRITE)?;
         let code = libc::PROT_READ | libc::PROT_EXEC;
         call!(SYS_pkey_mprotect, at, 4096, code, -1).map(drop)
-    }),
+    })
+    .of_x86_64(),
     Escape::new(Programs, "shared memory to execute", |_| {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
         let code = libc::PROT_READ | libc::PROT_EXEC;
