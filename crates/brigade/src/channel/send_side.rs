@@ -280,7 +280,7 @@ impl SendSide {
             self.sink.recover(&self.shared);
         }
         let Some(number) = self.shared.next_number(&self.seen) else {
-            return Ok(Some(NotPut::Full));
+            return Ok(Some(self.full(locked, NotPut::Full)));
         };
         // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
         // is asked now and then.
@@ -305,8 +305,17 @@ impl SendSide {
                 let e = error::needed("send a message", e);
                 Err(NotAccepted::Failed(format!("could not be sent: {e}")))
             }
-            Err(full) => Ok(Some(full)),
+            Err(full) => Ok(Some(self.full(locked, full))),
         }
+    }
+
+    /// There is no room. Senders that died before they had woken the receiver may have used it up,
+    /// and no other sender does that any more.
+    #[cold]
+    fn full(&self, locked: SendLock<'_>, full: NotPut) -> NotPut {
+        drop(locked);
+        self.sink.after_unlock(&self.shared);
+        full
     }
 
     /// Waits, outside the lock, until it may be worth trying again.

@@ -92,6 +92,9 @@ impl RawLock {
     }
 
     /// Lets go, and wakes one sleeper.
+    ///
+    /// `fence_after_unlock` counts on an exchange here; of one whose result nobody uses, a compiler
+    /// may make a store.
     #[inline]
     pub(crate) fn release(&self) {
         if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {

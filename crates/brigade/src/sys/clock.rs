@@ -21,5 +21,5 @@ fn read(clock: libc::clockid_t) -> u64 {
     let got = unsafe { libc::clock_gettime(clock, &raw mut now) };
     debug_assert_eq!(got, 0, "Linux has these clocks");
     // Neither part is negative.
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    (now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64).max(1)
 }

@@ -243,8 +243,9 @@ pub(crate) trait FrameSink: fmt::Debug + Send + Sync {
     /// [`after_unlock`](Self::after_unlock) does.
     fn put(&self, channel: ChannelContext<'_>, frame: OutgoingFrame<'_>) -> Result<(), NotPut>;
 
-    /// A frame was put, and the lock was let go of right before this is called. A sender may be
-    /// killed or stopped in between: the next one wakes the receiver then.
+    /// A frame was put, or there was no room for it, and the lock was let go of right before this is
+    /// called. A sender may be killed or stopped in between: the next one wakes the receiver then,
+    /// also if it finds that there is no room.
     fn after_unlock(&self, _shared: &ChannelHeader) {}
 
     /// The last sender died with the lock: what it left half-done is put right.

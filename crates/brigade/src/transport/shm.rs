@@ -325,8 +325,8 @@ impl FrameSource for ShmSource {
     }
 
     fn prepare_to_wait(&mut self, shared: &ChannelHeader) -> bool {
-        // One, which is all there is but where a sender has died or is hostile: another one costs a
-        // look. The thread that waits for it sees its end.
+        // One, which is all there is but where several senders have seen one announcement, one has
+        // died, or is hostile: another one costs a look. The thread that waits for it sees its end.
         let _ = wakeup::take(&self.wakeup, 1);
         self.ring.prepare_to_wait(shared)
     }

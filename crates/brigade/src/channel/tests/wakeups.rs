@@ -4,13 +4,17 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
 
 use crate::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, shm};
 use crate::sync::testing::polling;
 use crate::sys::wakeup;
+use crate::task::codec;
+use crate::transport::FrameHeader;
+use crate::transport::shm::RingSender;
 
 /// Only a hang takes longer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -100,5 +104,60 @@ fn only_sockets_that_keep_messages_apart_are_taken_for_a_channels() {
     let (woken, wakes) = wakeup::pair().expect("a pair");
     for end in [woken, wakes] {
         wakeup::check(end.as_fd()).expect("of the kind");
+    }
+}
+
+/// As a sender that dies when its message is in the channel and the lock is free, before it has
+/// woken the receiver.
+fn die_before_it_wakes(sender: &Sender<u32>, message: u32) {
+    let shared = sender.side().shared();
+    shared.lock().acquire(None).expect("no deadline");
+    let number = shared.next_number(&AtomicU64::new(0)).expect("room");
+    let mut body = Vec::new();
+    codec::encode(&message, &mut body).expect("a number");
+    let header = FrameHeader {
+        number,
+        len: body.len() as u32,
+        descriptors: 0,
+        large: false,
+    };
+    let put = RingSender::default().put(shared, header, &body, || Ok(()));
+    put.expect("room");
+    shared.count_sent(number);
+    shared.lock().release();
+}
+
+/// Each way to send. Says whether the message was sent.
+const WAYS: [fn(&Sender<u32>, u32) -> bool; 3] = [
+    |sender, n| sender.send_timeout(n, LIMIT).is_ok(),
+    |sender, n| {
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT {
+            if sender.try_send(n).is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    },
+    |sender, n| pollster::block_on(sender.send_async(n)).is_ok(),
+];
+
+#[test]
+fn a_sender_that_finds_a_channel_full_wakes_a_receiver_that_the_dead_have_not_woken() {
+    for send in WAYS {
+        for capacity in [1, 3] {
+            let (sender, receiver) = shm(capacity).expect("a channel");
+            std::thread::scope(|scope| {
+                let receiving = polling(scope, || receiver.recv_timeout(LIMIT));
+                for n in 0..capacity as u32 {
+                    die_before_it_wakes(&sender, n);
+                }
+                assert!(send(&sender, 7), "there is room soon");
+                assert_eq!(receiving.join().expect("it returns"), Ok(0));
+            });
+            let rest: Vec<_> = receiver.try_iter().flatten().collect();
+            assert_eq!(rest.last(), Some(&7));
+        }
     }
 }

@@ -192,7 +192,7 @@ pub struct PartsError<T: ShmSafe> {
 }
 
 impl<T: ShmSafe> PartsError<T> {
-    /// All of them. None, if the region could not be mapped anew, for there was no memory: then its
+    /// All of them; of [`try_join`](Writable::try_join), all that came. None, if the region could not be mapped anew, for there was no memory: then its
     /// content is lost.
     pub fn into_parts(self) -> Vec<Writable<[T]>> {
         self.parts

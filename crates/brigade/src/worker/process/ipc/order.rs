@@ -226,11 +226,11 @@ impl OrderFrame {
     }
 }
 
-/// Two words, as they are written.
 fn plan(body: &[u8]) -> Option<Plan> {
     two_words(body).map(Plan::from_words)
 }
 
+/// Two words, as they are written.
 fn two_words(body: &[u8]) -> Option<[u64; 2]> {
     let (first, rest) = body.split_first_chunk()?;
     let second = rest.first_chunk()?;
