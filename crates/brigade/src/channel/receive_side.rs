@@ -1,6 +1,7 @@
 //! A process's receiving side of a channel: taking messages out, and waiting for them.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -446,10 +447,9 @@ impl SourceInUse<'_> {
 
     /// As dropping it, compiled into its caller.
     #[inline(always)]
-    fn let_go(mut self) {
-        self.end();
-        // Nothing is left in it.
-        std::mem::forget(self);
+    fn let_go(self) {
+        // Nothing is left in it afterwards.
+        ManuallyDrop::new(self).end();
     }
 
     #[inline(always)]

@@ -4,7 +4,9 @@
 //! is taken from the system, and asked for before it is touched (fallocate(2)): so a lack of memory
 //! is an error, and not a SIGBUS. A receiver that finds nothing looks for a moment, then announces
 //! in the ring that it sleeps, and waits on a socket, together with the link: a sender that finds
-//! the announcement sends a wake-up through it ([`wakeup`]). If that is shut down, which only a
+//! the announcement sends a wake-up through it ([`wakeup`]). It does so after it has let go of the
+//! lock, so that others need not wait for the system call; if it is killed before, the next sender
+//! does it, also one that finds no room. If that socket is shut down, which only a
 //! hostile sender does while another is there, the receiver would not be woken any more: so it is
 //! the end of the channel, for the receiver and for the senders.
 
