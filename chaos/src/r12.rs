@@ -101,6 +101,8 @@ fn work(needs: u64) -> u64 {
 
 /// Runs tasks until it is told to end; says what became of them whenever it is told to.
 pub(crate) fn stopped() -> io::Result<Verdict> {
+    // Whoever ends the goal while this is stopped leaves nobody behind who could go on with it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let tally = Arc::new(Tally::default());
     let over = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();

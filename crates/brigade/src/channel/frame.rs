@@ -30,23 +30,21 @@ impl Frame {
     /// Decodes the message. All that can fail here is this message's own.
     #[inline(always)]
     pub(super) fn decode<T: Message>(&mut self) -> Result<T, String> {
-        let is_bytes_only = !self.large && self.announced == 0;
-        if is_bytes_only && self.content.descriptors.is_empty() {
-            if let Some(value) = codec::decode_plain(&self.content.body) {
-                return Ok(value);
-            }
-        }
-        self.decode_any()
-    }
-
-    fn decode_any<T: Message>(&mut self) -> Result<T, String> {
-        let file = self.open()?;
+        let file = match self.is_bytes_only() {
+            true => None,
+            false => self.open()?,
+        };
         let FrameContent { body, descriptors } = &mut self.content;
         let descriptors = std::mem::take(descriptors);
         match file {
             Some(file) => codec::decode_file_frame(file, descriptors),
             None => codec::decode_frame(body, descriptors),
         }
+    }
+
+    #[inline(always)]
+    fn is_bytes_only(&self) -> bool {
+        !self.large && self.announced == 0 && self.content.descriptors.is_empty()
     }
 
     /// A large message is in its first descriptor.

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 
 pub(super) use super::frame::Frame;
 use super::{Patience, Transport, TryRecvError, usable};
+use crate::sim::shared::fence_after_rmw;
 use crate::sync::Token;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::original::{self, Original};
@@ -265,7 +266,7 @@ impl ReceiveSide {
                 Ok(header) => {
                     self.shared.count_received(header.number);
                     locked.let_go();
-                    self.shared.wake_senders_after_unlock();
+                    self.shared.wake_senders_after_fence();
                     frame.large = header.large;
                     frame.announced = header.descriptors;
                     return Ok(());
@@ -452,16 +453,14 @@ impl SourceInUse<'_> {
         ManuallyDrop::new(self).end();
     }
 
+    /// Lets go of the lock, which is followed by a full fence.
     #[inline(always)]
     fn end(&mut self) {
         let side = self.side;
         let more = side.left_over.get().is_some() && self.has_more();
         self.source = None;
-        // Before looking which thread has missed it: pairs with the fence in `prepare_to_wait`. On
-        // x86-64 letting go of the lock was one.
-        if cfg!(not(target_arch = "x86_64")) {
-            fence(Ordering::SeqCst);
-        }
+        // Before looking which thread has missed it: pairs with the fence in `prepare_to_wait`.
+        fence_after_rmw();
         if let Some(left_over) = side.left_over.get() {
             side.notify_others(left_over, more);
         }

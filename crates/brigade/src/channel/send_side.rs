@@ -280,7 +280,8 @@ impl SendSide {
             self.sink.recover(&self.shared);
         }
         let Some(number) = self.shared.next_number(&self.seen) else {
-            return Ok(Some(self.full(locked, NotPut::Full)));
+            self.unlock(locked);
+            return Ok(Some(NotPut::Full));
         };
         // A receiver that was to be sent on and was not is no death, and closes nothing: the kernel
         // is asked now and then.
@@ -296,8 +297,7 @@ impl SendSide {
         match put {
             Ok(()) => {
                 self.shared.count_sent(number);
-                drop(locked);
-                self.sink.after_unlock(&self.shared);
+                self.unlock(locked);
                 Ok(None)
             }
             Err(NotPut::Gone) => Err(NotAccepted::Gone),
@@ -305,17 +305,19 @@ impl SendSide {
                 let e = error::needed("send a message", e);
                 Err(NotAccepted::Failed(format!("could not be sent: {e}")))
             }
-            Err(full) => Ok(Some(self.full(locked, full))),
+            Err(full) => {
+                self.unlock(locked);
+                Ok(Some(full))
+            }
         }
     }
 
-    /// There is no room. Senders that died before they had woken the receiver may have used it up,
-    /// and no other sender does that any more.
-    #[cold]
-    fn full(&self, locked: SendLock<'_>, full: NotPut) -> NotPut {
+    /// Lets go of the lock, and wakes the receiver of what was put: also where there was no room,
+    /// for senders that died before they had woken it may have used that up.
+    #[inline(always)]
+    fn unlock(&self, locked: SendLock<'_>) {
         drop(locked);
         self.sink.after_unlock(&self.shared);
-        full
     }
 
     /// Waits, outside the lock, until it may be worth trying again.

@@ -27,6 +27,7 @@ pub(crate) mod shuttle_os;
 /// (`ipc/mailbox.rs`), for its atomics are made at run time.
 #[cfg(all(target_os = "linux", not(brigade_portable)))]
 pub(crate) mod claims {
+    pub(crate) use super::shared::fence_after_rmw;
     #[cfg(not(shuttle))]
     pub(crate) use super::shared::{AtomicU32, AtomicU64, Ordering, fence, futex, store_over};
     #[cfg(shuttle)]

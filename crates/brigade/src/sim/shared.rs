@@ -21,12 +21,12 @@ pub(crate) mod futex {
     pub(crate) use crate::sys::futex::{wake_all_private as wake_all, wake_one};
 }
 
-/// A full fence, right after a lock was let go of, which is an exchange of its word: on x86-64 that
-/// is one already (Intel's manual, volume 3A, "Memory Ordering": no load or store is reordered with
-/// a locked instruction).
+/// A full fence, right after an atomic read-modify-write: a swap, as that by which a lock is let go
+/// of, a compare-and-swap that has exchanged, or an addition. On x86-64 that is one already (Intel's
+/// manual, volume 3A, "Memory Ordering": no load or store is reordered with a locked instruction).
 #[cfg(any(loom, all(target_os = "linux", not(brigade_portable))))]
 #[inline(always)]
-pub(crate) fn fence_after_unlock() {
+pub(crate) fn fence_after_rmw() {
     if cfg!(all(target_arch = "x86_64", not(any(loom, miri)))) {
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     } else {

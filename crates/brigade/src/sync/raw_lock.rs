@@ -93,8 +93,8 @@ impl RawLock {
 
     /// Lets go, and wakes one sleeper.
     ///
-    /// `fence_after_unlock` counts on an exchange here; of one whose result nobody uses, a compiler
-    /// may make a store.
+    /// On x86-64 this is a full fence, on which callers rely (`fence_after_rmw`). That is so
+    /// because the result of the exchange is used: a compiler turns one without a use into a store.
     #[inline]
     pub(crate) fn release(&self) {
         if self.word.swap(0, Ordering::Release) & SLEEPERS != 0 {

@@ -4,7 +4,7 @@
 //! **Room.** `sent` is written by senders, under the lock; `received` by the receiver. A sender
 //! that finds no room reads the word `room`, sets `waiting`, looks again, and sleeps while `room`
 //! is what it was. The receiver, when it has received something and finds `waiting` set, takes it
-//! away, changes `room` and wakes all that sleep. They sleep until the next death of a process, too
+//! away, changes `room` and wakes all that sleep; it does so when it has let go of its own lock. They sleep until the next death of a process, too
 //! ([`DeathWatch`]): the receiver may have been the one. A receiver that is lost in another way
 //! (inside a message that is never received) wakes no sender, so the link is looked at now and
 //! then.
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::sim::shared::futex::{self, Wake};
-use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence, fence_after_unlock};
+use crate::sim::shared::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::DeathWatch;
 use crate::sync::raw_lock::RawLock;
 use crate::sys::fds;
@@ -246,8 +246,8 @@ impl ChannelHeader {
             .store(number.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The receiver: message `number` was received. When it has let go of its own lock it calls
-    /// [`wake_senders_after_unlock`](Self::wake_senders_after_unlock).
+    /// The receiver: message `number` was received. It lets go of its own lock next, and then calls
+    /// [`wake_senders_after_fence`](Self::wake_senders_after_fence).
     pub(crate) fn count_received(&self, number: u64) {
         let received = &self.words().receiver.received;
         let next = number.wrapping_add(1);
@@ -261,11 +261,10 @@ impl ChannelHeader {
         }
     }
 
-    /// The receiver, right after it has let go of a lock: wakes senders that wait for the room that
-    /// it made before that.
+    /// The receiver, after a full fence: wakes senders that wait for the room that it made before
+    /// that.
     #[inline(always)]
-    pub(crate) fn wake_senders_after_unlock(&self) {
-        fence_after_unlock();
+    pub(crate) fn wake_senders_after_fence(&self) {
         self.words().waiting.wake_senders();
     }
 

@@ -14,7 +14,7 @@ use loom::thread;
 use super::header::CapacityWait;
 use super::ring::{Consumer, ModelParts, Producer, frame_size};
 use crate::sim::loom_os::{Event, be};
-use crate::sim::shared::{fence, fence_after_unlock};
+use crate::sim::shared::{fence, fence_after_rmw};
 use crate::sync::raw_lock::RawLock;
 
 /// Two words, which differ for each frame: frames of 24 bytes, so that in a ring of 32 each begins
@@ -227,7 +227,7 @@ fn loom_ring_senders_wake_who_sleeps_after_they_let_go_of_the_lock() {
                 producer.push(process, &body(process)[..8]).expect("room");
                 producer.show();
                 lock.release();
-                fence_after_unlock();
+                fence_after_rmw();
                 if let Some(announcement) = producer.announcement() {
                     event.write();
                     producer.take_announcement(announcement);

@@ -24,7 +24,7 @@ use super::{
     ChannelContext, FrameContent, FrameHeader, FrameSink, FrameSource, NotGot, NotPut,
     OutgoingFrame,
 };
-use crate::sim::shared::fence_after_unlock;
+use crate::sim::shared::fence_after_rmw;
 use crate::sys::futex;
 use crate::sys::mapping;
 use crate::sys::wakeup::{self, Way};
@@ -157,10 +157,15 @@ impl RingReceiver {
         }
     }
 
-    /// The ring's receiving side. What it has taken, and up to where it has seen frames, is to be
-    /// kept afterwards.
+    /// The ring's receiving side. Where frames were taken, [`keep`](Self::keep) follows.
     fn consumer<'g>(&self, shared: &'g ChannelHeader) -> Consumer<'g> {
         Consumer::knowing(shared.mapping(), PLACE, self.head, self.seen)
+    }
+
+    /// Keeps where that stands, and up to where it has seen frames.
+    #[inline(always)]
+    fn keep(&mut self, ring: &Consumer<'_>) {
+        (self.head, self.seen) = (ring.position(), ring.seen());
     }
 
     pub(crate) fn is_ready(&self, shared: &ChannelHeader) -> bool {
@@ -171,7 +176,7 @@ impl RingReceiver {
     pub(crate) fn next_number(&mut self, shared: &ChannelHeader) -> Result<Option<u64>, NotGot> {
         let mut ring = self.consumer(shared);
         let number = ring.peek_first();
-        (self.head, self.seen) = (ring.position(), ring.seen());
+        self.keep(&ring);
         number.map_err(|_| corrupt())
     }
 
@@ -185,7 +190,7 @@ impl RingReceiver {
         let mut number = [0];
         let mut ring = self.consumer(shared);
         let popped = ring.pop_parts(&mut number, body);
-        (self.head, self.seen) = (ring.position(), ring.seen());
+        self.keep(&ring);
         let Some(tag) = popped.map_err(|_| corrupt())? else {
             return Err(NotGot::Empty);
         };
@@ -273,7 +278,7 @@ impl FrameSink for ShmSink {
     }
 
     fn after_unlock(&self, shared: &ChannelHeader) {
-        fence_after_unlock();
+        fence_after_rmw();
         RingSender::wake_after_fence(shared, || self.wake());
     }
 

@@ -22,7 +22,7 @@ pub(super) struct StreamBackoff {
 impl StreamBackoff {
     /// How many messages together are a stream.
     const STREAM: u32 = 4;
-    /// How seldom it is tried: in a dialogue each try is a loss.
+    /// One pause in so many is a trial: in a dialogue each is a loss.
     const TRIED: u32 = 256;
 
     pub(super) fn new(moment: u32) -> StreamBackoff {

@@ -411,7 +411,7 @@ pub(crate) fn as_can_be_had(sandbox: Sandbox) -> Sandbox {
 fn a_file_in_memory_is_no_granted_program() {
     let granted = Sandbox::deny_all().execute("/usr");
     if files_in_memory_are_programs() {
-        // That is said.
+        // The error of a start that requires it says so.
         let started = within(granted.clone()).spawn(|()| (), ()).map(drop);
         let why = started.expect_err("an effect is not had").to_string();
         assert!(why.contains("Linux 6.3"), "{why}");

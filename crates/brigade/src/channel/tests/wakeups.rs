@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
@@ -140,7 +141,11 @@ const WAYS: [fn(&Sender<u32>, u32) -> bool; 3] = [
         }
         false
     },
-    |sender, n| pollster::block_on(sender.send_async(n)).is_ok(),
+    |sender, n| {
+        let (sending, (say, said)) = (sender.send_async(n), mpsc::channel());
+        std::thread::spawn(move || say.send(pollster::block_on(sending).is_ok()));
+        said.recv_timeout(LIMIT) == Ok(true)
+    },
 ];
 
 #[test]

@@ -363,7 +363,7 @@ mod tests {
         assert!(scratch < LEN, "{scratch} bytes");
     }
 
-    /// Computes for so many milliseconds.
+    /// A task: keeps its worker busy for `millis` milliseconds.
     fn compute(millis: u64) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(millis) {}

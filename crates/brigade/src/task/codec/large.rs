@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::format::{VERSION, within_limit};
 use super::plain::{self, NumberKind};
-use super::{decode, decode_plain, tag};
+use super::{decode, tag};
 use crate::sys::value_file::ValueFile;
 use crate::task::Message;
 
@@ -67,10 +67,7 @@ pub(crate) fn decode_encoded<T: Message>(
     descriptors: Vec<OwnedFd>,
 ) -> Result<T, String> {
     match encoded {
-        Encoded::Here(bytes) => match decode_plain(bytes) {
-            Some(value) if descriptors.is_empty() => Ok(value),
-            _ => decode(bytes, descriptors),
-        },
+        Encoded::Here(bytes) => decode(bytes, descriptors),
         Encoded::File(file) => decode_file(file, descriptors),
     }
 }

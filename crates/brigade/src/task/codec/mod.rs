@@ -94,6 +94,7 @@ pub(crate) fn encoded_frame<'m, T: Message>(value: &'m T, scratch: &'m [u8]) -> 
 }
 
 /// The message of such a frame. What it needs of `bytes` it takes.
+#[inline(always)]
 pub(crate) fn decode_frame<T: Message>(
     bytes: &mut Vec<u8>,
     descriptors: Vec<Carried>,
@@ -124,7 +125,7 @@ pub(crate) fn decode_scalar<T: Message>(bytes: &[u8]) -> Option<T> {
 
 /// As [`decode_scalar`], of an array of numbers as well.
 #[inline(always)]
-pub(crate) fn decode_plain<T: Message>(bytes: &[u8]) -> Option<T> {
+fn decode_plain<T: Message>(bytes: &[u8]) -> Option<T> {
     if let Some(value) = decode_scalar(bytes) {
         return Some(value);
     }
@@ -137,6 +138,7 @@ pub(crate) fn decode_plain<T: Message>(bytes: &[u8]) -> Option<T> {
 }
 
 /// The value that `bytes` encode, all of them, and these descriptors.
+#[inline(always)]
 pub(crate) fn decode<T: Message>(
     bytes: &[u8],
     descriptors: Vec<Carried>,
@@ -146,6 +148,13 @@ pub(crate) fn decode<T: Message>(
             return Ok(value);
         }
     }
+    decode_with_serde(bytes, descriptors)
+}
+
+fn decode_with_serde<T: Message>(
+    bytes: &[u8],
+    descriptors: Vec<Carried>,
+) -> std::result::Result<T, String> {
     let may_repeat = descriptors.is_empty();
     let _once = (!may_repeat).then(|| AsJson::begin(json::TRUSTED));
     carry::provide(descriptors, || decode_message(bytes)).or_else(|e| {

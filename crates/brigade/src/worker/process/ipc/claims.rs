@@ -9,7 +9,7 @@
 //! **Hostile memory.** The worker can write the word. The host checks what it reads against its own
 //! counts, tries a bounded number of times, and takes anything else for a broken protocol.
 
-use crate::sim::claims::{AtomicU64, Ordering, fence};
+use crate::sim::claims::{AtomicU64, Ordering, fence_after_rmw};
 use crate::transport::ring::Corrupt;
 
 /// All zero is the beginning.
@@ -22,14 +22,6 @@ fn pack(begun: u32, offered: u32) -> u64 {
 
 fn unpack(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
-}
-
-/// After an atomic step: what comes before it is seen by others before anything that comes after it
-/// is looked at. On x86-64 the step alone sees to that.
-fn fence_after_step() {
-    if !cfg!(target_arch = "x86_64") || cfg!(loom) {
-        fence(Ordering::SeqCst);
-    }
 }
 
 /// More tasks than a mailbox has room for.
@@ -60,7 +52,7 @@ impl Claims {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    fence_after_step();
+                    fence_after_rmw();
                     return Ok(true);
                 }
                 Err(now) => word = now,
@@ -98,7 +90,7 @@ impl Claims {
     /// Offers `count` more tasks.
     pub(in crate::worker::process) fn offer(&self, count: u32) {
         self.0.fetch_add(u64::from(count) << 32, Ordering::SeqCst);
-        fence_after_step();
+        fence_after_rmw();
     }
 
     /// How many were begun, where `finished` results were taken and `offered` tasks offered.
